@@ -1,0 +1,1 @@
+"""Stepwell's storage engine: tenants, journal, chunks, search.  No HTTP, no wire types."""

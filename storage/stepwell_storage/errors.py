@@ -1,0 +1,71 @@
+"""What can go wrong in storage; each kind is something a caller can act on.
+
+    StorageError
+    ├── NotFound        no such thing in this tenant
+    ├── Conflict        the state of things forbids it
+    ├── Invalid         a value can never be stored: the message says which and why
+    ├── LimitExceeded   a bound of this store was met
+    ├── Busy            too much is queued; try again shortly
+    ├── Full            the disk is full, or the file cannot be written now
+    ├── Corrupt         damaged data, with its place
+    ├── Unsupported     a file of a newer version, or an environment that cannot work
+    └── Closed          the store or tenant was closed
+"""
+
+
+class StorageError(Exception):
+    """Anything that storage raises on purpose."""
+
+
+class NotFound(StorageError):
+    """No such thing in this tenant."""
+
+
+class Conflict(StorageError):
+    """The state of things forbids it.  ``existing`` is the id of what stands in the way."""
+
+    def __init__(self, message: str, existing: str | None = None) -> None:
+        super().__init__(message)
+        self.existing = existing
+
+
+class Invalid(StorageError):
+    """A value that can never be stored.  ``path`` names the field."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class LimitExceeded(Invalid):
+    """A bound of this store was met.  ``path`` names the field, the message the bound."""
+
+
+class Busy(StorageError):
+    """Too much is queued.  Try again in ``retry_after_s`` seconds."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Full(StorageError):
+    """The disk is full, or the file cannot be written now; nothing of the request was kept."""
+
+
+class Corrupt(StorageError):
+    """Damaged data.  ``place`` says where, as far as it is known: tenant, run, series, chunk."""
+
+    def __init__(self, reason: str, **place: object) -> None:
+        where = ", ".join(f"{name} {value}" for name, value in place.items())
+        super().__init__(f"{reason} ({where})" if where else reason)
+        self.reason = reason
+        self.place = place
+
+
+class Unsupported(StorageError):
+    """A file of a newer version, or an environment that cannot work; the message advises."""
+
+
+class Closed(StorageError):
+    """The store or tenant was closed."""

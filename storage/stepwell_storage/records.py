@@ -1,0 +1,184 @@
+"""What storage hands out and takes in: plain records, one shape for each thing.
+
+Times are integer milliseconds since the epoch.  Values are floats, NaN and infinities included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+DEFAULT_EXPERIMENT = "Default"
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """``number`` is the small per-tenant id that the MLflow protocol uses."""
+
+    experiment_id: str
+    number: int
+    name: str
+    description: str
+    lifecycle: str
+    created_at: int
+    updated_at: int
+    tags: dict[str, str] = field(default_factory=dict)
+    run_count: int = 0
+    artifact_location: str | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """``metrics`` are last values.  ``truncated`` says that some keys were left out."""
+
+    run_id: str
+    experiment_id: str
+    experiment_number: int
+    name: str
+    description: str
+    user_id: str | None
+    parent_run_id: str | None
+    status: str
+    start_time: int
+    end_time: int | None
+    heartbeat_at: int
+    lifecycle: str
+    stop_requested: bool
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    truncated: bool = False
+    writers: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to be made.  Exactly one of the experiment's fields is given, or neither: Default."""
+
+    run_id: str
+    name: str
+    start_time: int
+    experiment_id: str | None = None
+    experiment_name: str | None = None
+    description: str = ""
+    user_id: str | None = None
+    parent_run_id: str | None = None
+    status: str = "running"
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """Fields left at None stay; ``end_time`` of a status change follows from the status.
+
+    ``tags`` with the value None are removed.  ``clear_end_time`` makes the end time null.
+    """
+
+    name: str | None = None
+    description: str | None = None
+    status: str | None = None
+    end_time: int | None = None
+    clear_end_time: bool = False
+    stop_requested: bool | None = None
+    lifecycle: str | None = None
+    tags: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentChange:
+    name: str | None = None
+    description: str | None = None
+    lifecycle: str | None = None
+    tags: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one request logs.
+
+    The points stand series by series: ``keys[i]`` owns the next ``counts[i]`` entries of the three
+    little-endian int64, int64, float64 arrays.  A key may occur more than once.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    steps: bytes = b""
+    timestamps: bytes = b""
+    values: bytes = b""
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    rank: int | None = None
+
+
+class Ack(NamedTuple):
+    """What the committer says of a batch once it is on disk."""
+
+    stop_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesStats:
+    """``count`` is an upper bound where ``exact`` is false.  Minimum and maximum skip NaN."""
+
+    key: str
+    count: int
+    exact: bool
+    last_step: int
+    last_timestamp: int
+    last: float
+    min: float | None
+    min_step: int | None
+    max: float | None
+    max_step: int | None
+
+
+class Position(NamedTuple):
+    """A place in a series' order; ``value`` is the ordered integer of the float's bits."""
+
+    step: int
+    timestamp: int
+    value: int
+
+
+class ConsoleLine(NamedTuple):
+    stream: str
+    timestamp: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """A search of runs.
+
+    ``filter`` and ``order_by`` are in the filter language; ``after`` is the cursor of the page
+    before.  ``lifecycle`` is active, deleted or all.
+    """
+
+    experiment_ids: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    filter: str = ""
+    order_by: tuple[str, ...] = ()
+    lifecycle: str = "active"
+    limit: int = 50
+    offset: int = 0
+    cursor: str | None = None
+    total: bool = True
+    keys: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    runs: list[Run]
+    next_cursor: str | None
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a run, pushed after its commit.  ``number`` only grows."""
+
+    number: int
+    run_id: str
+    kind: str
+    data: dict[str, object]

@@ -1,0 +1,128 @@
+-- One tenant.  The truth for new files; migrations/ brings older ones here.
+-- Times are ms since the epoch.  A metric value stands as an order-preserving int64 of its bits
+-- (points.py: to_ordered); raw doubles stand only inside journal payloads and chunks.
+-- {bytes} and {pk} are the dialect's words for a byte string and for an integer primary key.
+
+create table counter (              -- hi-lo allocation of run and journal numbers
+    name text primary key,
+    next bigint not null
+);
+
+create table meta (
+    name text primary key,
+    value bigint not null
+);
+
+create table experiment (
+    number bigint primary key,      -- the experiment's id in the MLflow protocol; Default is 0
+    experiment_id text not null unique,
+    name text not null unique,      -- unique among the deleted too
+    description text not null,
+    lifecycle text not null,        -- active, deleted
+    created_at bigint not null,
+    updated_at bigint not null,
+    artifact_location text
+);
+
+create table experiment_tag (
+    experiment bigint not null,
+    name text not null,
+    value text not null,
+    primary key (experiment, name)
+){clustered};
+
+create table run (
+    id bigint primary key,
+    run_id text not null unique,
+    experiment bigint not null,
+    name text not null,
+    description text not null,
+    user_id text,
+    parent_run_id text,
+    status text not null,
+    start_time bigint not null,
+    end_time bigint,
+    heartbeat_at bigint not null,
+    stop_requested bigint not null,
+    lifecycle text not null,
+    deleted_at bigint
+);
+create index run_by_start on run (start_time desc, run_id);
+create index run_by_experiment on run (experiment, start_time desc, run_id);
+create index run_by_parent on run (parent_run_id) where parent_run_id is not null;
+
+create table name (                 -- keys of metrics, parameters and tags
+    id bigint primary key,
+    text text not null unique
+);
+
+create table param (
+    key bigint not null,
+    run bigint not null,
+    value text not null,
+    number bigint,                  -- ordered; null where the text is no number
+    primary key (key, run)
+){clustered};
+create index param_by_run on param (run, key);
+create index param_by_value on param (key, value, run);
+create index param_by_number on param (key, number, run) where number is not null;
+
+create table tag (
+    key bigint not null,
+    run bigint not null,
+    value text not null,
+    primary key (key, run)
+){clustered};
+create index tag_by_run on tag (run, key);
+create index tag_by_value on tag (key, value, run);
+
+create table series (               -- one row per (key, run); behind the journal by what meta.counted says
+    key bigint not null,
+    run bigint not null,
+    count bigint not null,
+    late bigint not null,           -- the last journal row that may repeat earlier points; 0: count is exact
+    last_step bigint not null,
+    last_timestamp bigint not null,
+    last bigint not null,
+    low bigint,                     -- null where every value is NaN
+    low_step bigint,
+    high bigint,
+    high_step bigint,
+    primary key (key, run)
+){clustered};
+create index series_by_run on series (run, key);
+
+create table journal (              -- what batches land in; compaction empties it
+    id bigint primary key,
+    run bigint not null,
+    points bigint not null,
+    payload {bytes} not null        -- journal.py
+);
+create index journal_by_run on journal (run, id);
+
+create table chunk (                -- sealed points of one series
+    id bigint primary key,
+    run bigint not null,
+    key bigint not null,
+    first_step bigint not null,
+    last_step bigint not null,
+    count bigint not null,
+    summary {bytes} not null,       -- in front of the data, so that charts never read the data's pages
+    data {bytes} not null           -- codec.py
+);
+create index chunk_by_series on chunk (run, key, first_step);
+
+create table writer (               -- who logs into a run: the SDK's rank
+    run bigint not null,
+    rank bigint not null,
+    heartbeat_at bigint not null,
+    primary key (run, rank)
+){clustered};
+
+create table console (
+    run bigint not null,
+    first_line bigint not null,     -- number of its first line within the run, from 0
+    lines bigint not null,
+    payload {bytes} not null,       -- zstd of msgpack [[stream, timestamp, text], ...], then crc32
+    primary key (run, first_line)
+);
