@@ -1,0 +1,46 @@
+"""The database seam: what the engine asks of SQLite, and of PostgreSQL after it.
+
+Statements are in the common subset, with ``?`` as the parameter marker.  An implementation
+translates its driver's errors into :mod:`stepwell_storage.errors`.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+Bind = int | float | str | bytes | None
+Row = tuple[Bind, ...]
+
+
+class Reader(Protocol):
+    """Reads in one snapshot: what others commit meanwhile is not seen."""
+
+    async def fetch(self, sql: str, binds: Sequence[Bind] = ()) -> list[tuple]:  # type: ignore[type-arg]  # columns are typed where they are unpacked
+        ...
+
+
+class Transaction(Reader, Protocol):
+    """Writes, all or nothing.  Each call returns the number of rows that it changed."""
+
+    async def execute(self, sql: str, binds: Sequence[Bind] = ()) -> int: ...
+    async def executemany(self, sql: str, rows: Iterable[Sequence[Bind]]) -> int: ...
+
+
+class Database(Protocol):
+    """One tenant's database.
+
+    ``transaction`` belongs to one task, the tenant's committer; leaving its block commits and
+    syncs, an exception rolls back.  ``snapshot`` may be used by any number of tasks; a read that
+    lasts longer than ``timeout_s`` seconds raises Busy.
+    """
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
+    def snapshot(self, timeout_s: float = 30.0) -> AbstractAsyncContextManager[Reader]: ...
+    async def maintain(self) -> None:
+        """Give freed pages back, as much as is cheap now.  Called by the committer when idle."""
+    async def close(self) -> None: ...
+
+
+def in_list(sql: str, count: int) -> str:
+    """``sql`` with its ``(?*)`` expanded to ``count`` markers (at least one)."""
+    return sql.replace("(?*)", "(" + ",".join("?" * max(count, 1)) + ")")

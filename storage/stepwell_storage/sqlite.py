@@ -1,0 +1,225 @@
+"""The database seam on SQLite files, by aiosqlite.
+
+What we rely on, and the rules that follow from it:
+
+- Exactly one connection of one process writes and checkpoints a file: SQLite 3.7.0 to 3.51.2 can
+  corrupt a WAL when two connections do so at the same moment (the WAL-reset bug), and Debian links
+  3.40.  Readers open with ``mode=ro`` after the writer and close before it.
+- An acknowledgement is durable: ``journal_mode=WAL`` with ``synchronous=FULL`` syncs the WAL in
+  every COMMIT.
+- An open snapshot keeps the WAL from being reset, so snapshots are short and have a deadline.
+- A PRAGMA whose rows are not fetched silently disables those after it: each one is fetched.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+
+import aiosqlite
+
+from stepwell_storage.database import Bind, Reader
+from stepwell_storage.errors import Busy, Closed, Corrupt, Full, StorageError, Unsupported
+
+SCHEMA_VERSION = 1
+MAX_READERS = 4
+_DIALECT = {"{bytes}": "blob", "{clustered}": " without rowid"}
+_AT_CREATION = ("page_size=8192", "auto_vacuum=incremental")
+_WRITER = (
+    "journal_mode=wal",
+    "synchronous=full",
+    "secure_delete=off",
+    "journal_size_limit=16777216",
+    "wal_autocheckpoint=2000",
+    "case_sensitive_like=on",
+    "temp_store=memory",
+    "cache_size=-8000",
+)
+_READER = ("case_sensitive_like=on", "temp_store=memory", "cache_size=-8000")
+_VACUUM_STEP_PAGES = 2_000
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def translate(error: sqlite3.Error, path: object) -> StorageError:
+    """The storage error that an error of the driver means."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _FULL:
+        return Full(f"the database cannot be written or read now: {error}")
+    if code in _DAMAGED:
+        return Corrupt(str(error), file=path)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Busy(f"the database is busy: {error}")
+    if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+        return Closed("the database was closed")
+    return StorageError(f"{type(error).__name__}: {error}")
+
+
+def schema(dialect: dict[str, str]) -> str:
+    text = resources.files("stepwell_storage").joinpath("schema.sql").read_text()
+    for word, meaning in dialect.items():
+        text = text.replace(word, meaning)
+    return text
+
+
+class _Connection:
+    """One aiosqlite connection with our errors.  Each call is one hop to its thread."""
+
+    def __init__(self, raw: aiosqlite.Connection, path: object) -> None:
+        self.raw = raw
+        self._path = path
+
+    async def fetch(self, sql: str, binds: Sequence[Bind] = ()) -> list[tuple]:  # type: ignore[type-arg]  # as in the seam
+        try:
+            return await self.raw.execute_fetchall(sql, binds)  # type: ignore[return-value]  # rows are tuples without a row factory
+        except (sqlite3.Error, ValueError) as error:
+            raise _translated(error, self._path) from error
+
+    async def execute(self, sql: str, binds: Sequence[Bind] = ()) -> int:
+        try:
+            cursor = await self.raw.execute(sql, binds)
+        except (sqlite3.Error, ValueError) as error:
+            raise _translated(error, self._path) from error
+        return cursor.rowcount
+
+    async def executemany(self, sql: str, rows: Iterable[Sequence[Bind]]) -> int:
+        try:
+            cursor = await self.raw.executemany(sql, rows)
+        except (sqlite3.Error, ValueError) as error:
+            raise _translated(error, self._path) from error
+        return cursor.rowcount
+
+    async def close(self) -> None:
+        await self.raw.close()
+
+
+def _translated(error: Exception, path: object) -> Exception:
+    if isinstance(error, sqlite3.Error):
+        return translate(error, path)
+    # aiosqlite says "no active connection" / "Connection closed" by ValueError.
+    return Closed("the database was closed") if "onnection" in str(error) else error
+
+
+async def _connect(target: str, pragmas: Sequence[str], path: object) -> _Connection:
+    try:
+        raw = await aiosqlite.connect(target, uri=True, isolation_level=None, timeout=5)
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+    connection = _Connection(raw, path)
+    try:
+        for pragma in pragmas:
+            await connection.fetch(f"pragma {pragma}")
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+class Sqlite:
+    """One SQLite file: a writing connection, and up to four reading ones made as needed."""
+
+    def __init__(self, path: Path | None, writer: _Connection) -> None:
+        self._path = path
+        self._writer = writer
+        self._idle: list[_Connection] = []
+        self._readers = asyncio.Semaphore(MAX_READERS if path else 1)
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path | None) -> "Sqlite":
+        """Open ``path``, made and migrated as needed; None is a database in memory."""
+        target = ":memory:" if path is None else path.absolute().as_uri()
+        fresh = path is None or not path.exists()
+        writer = await _connect(target, (*(_AT_CREATION if fresh else ()), *_WRITER), path)
+        try:
+            await _migrate(writer, path)
+        except BaseException:
+            await writer.close()
+            raise
+        return cls(path, writer)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[_Connection]:
+        await self._writer.execute("begin immediate")
+        try:
+            yield self._writer
+            await self._writer.execute("commit")
+        except BaseException:
+            # A failed COMMIT may have rolled back by itself.
+            if self._writer.raw.in_transaction:
+                with contextlib.suppress(StorageError):
+                    await self._writer.execute("rollback")
+            raise
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self, timeout_s: float = 30.0) -> AsyncIterator[Reader]:
+        if self._path is None:  # in memory there is but the one connection
+            async with self._readers:
+                yield self._writer
+            return
+        try:
+            async with asyncio.timeout(timeout_s), self._readers:
+                reader = await self._take()
+                try:
+                    await reader.execute("begin")
+                    yield reader
+                    await reader.execute("rollback")
+                except BaseException:
+                    await asyncio.shield(self._drop(reader))
+                    raise
+                self._idle.append(reader)
+        except TimeoutError as error:
+            raise Busy(f"the read took longer than {timeout_s:g} s") from error
+
+    async def _take(self) -> _Connection:
+        if self._closed:
+            raise Closed("the database was closed")
+        if self._idle:
+            return self._idle.pop()
+        assert self._path is not None
+        return await _connect(f"{self._path.absolute().as_uri()}?mode=ro", _READER, self._path)
+
+    @staticmethod
+    async def _drop(reader: _Connection) -> None:
+        """End a connection whose read was cancelled, failed or took too long."""
+        await reader.raw.interrupt()
+        await reader.close()
+
+    async def maintain(self) -> None:
+        rows = await self._writer.fetch("pragma freelist_count")
+        if rows and rows[0][0] > _VACUUM_STEP_PAGES // 8:
+            # By execute it would free one page a call.
+            await self._writer.raw.executescript(f"pragma incremental_vacuum({_VACUUM_STEP_PAGES})")
+
+    async def checkpoint(self) -> None:
+        await self._writer.fetch("pragma wal_checkpoint(truncate)")
+
+    async def close(self) -> None:
+        """Close the readers, then the writer, which checkpoints and removes the WAL."""
+        if self._closed:
+            return
+        self._closed = True
+        for _ in range(MAX_READERS if self._path else 1):
+            await self._readers.acquire()
+        self._readers.release()
+        for reader in self._idle:
+            await reader.close()
+        await self._writer.close()
+
+
+async def _migrate(writer: _Connection, path: Path | None) -> None:
+    version = (await writer.fetch("pragma user_version"))[0][0]
+    if version > SCHEMA_VERSION:
+        raise Unsupported(
+            f"{path} has format {version}, made by a newer Stepwell; this one knows up to "
+            f"{SCHEMA_VERSION}. Use the newer version, or restore a backup."
+        )
+    if version == SCHEMA_VERSION:
+        return
+    script = f"begin immediate;\n{schema(_DIALECT)}\npragma user_version={SCHEMA_VERSION};\ncommit;"
+    try:
+        await writer.raw.executescript(script)
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
