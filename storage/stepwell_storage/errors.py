@@ -1,15 +1,16 @@
 """What can go wrong in storage; each kind is something a caller can act on.
 
-    StorageError
-    ├── NotFound        no such thing in this tenant
-    ├── Conflict        the state of things forbids it
-    ├── Invalid         a value can never be stored: the message says which and why
-    ├── LimitExceeded   a bound of this store was met
-    ├── Busy            too much is queued; try again shortly
-    ├── Full            the disk is full, or the file cannot be written now
-    ├── Corrupt         damaged data, with its place
-    ├── Unsupported     a file of a newer version, or an environment that cannot work
-    └── Closed          the store or tenant was closed
+StorageError
+├── NotFound        no such thing in this tenant
+├── Conflict        the state of things forbids it
+├── Invalid         a value can never be stored: the message says which and why
+│   ├── LimitExceeded   a bound of this store was met
+│   └── BadCursor       a cursor that this store did not make for this question
+├── Busy            too much is queued; try again shortly
+├── Full            the disk is full, or the file cannot be written now
+├── Corrupt         damaged data, with its place
+├── Unsupported     a file of a newer version, or an environment that cannot work
+└── Closed          the store or tenant was closed
 """
 
 
@@ -39,6 +40,13 @@ class Invalid(StorageError):
 
 class LimitExceeded(Invalid):
     """A bound of this store was met.  ``path`` names the field, the message the bound."""
+
+
+class BadCursor(Invalid):
+    """A cursor that is damaged, or that belongs to another question.  ``path`` is ``cursor``."""
+
+    def __init__(self, message: str = "the cursor is damaged, or was made by another call") -> None:
+        super().__init__("cursor", message)
 
 
 class Busy(StorageError):
