@@ -1,0 +1,191 @@
+"""A closed-loop HTTP load generator that is cheap enough to share two cores with the server.
+
+One process, one epoll, one keep-alive connection per client, requests that were encoded before the
+clock started: a request costs about 15 us of CPU, of which the kernel's send and receive are most.
+(Blocking threads cost half as much again by handing the GIL around; a second process gains
+nothing where the server needs the other core.)
+"""
+
+from __future__ import annotations
+
+import gc
+import select
+import socket
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import quantiles
+
+Source = Callable[[], "bytes | bytearray | memoryview"]
+"""The next request of one client, whole, head included.  Its buffer is not read after the reply."""
+
+_DRAIN_SECONDS = 30.0
+_HEAD_END = b"\r\n\r\n"
+
+
+class Broken(Exception):
+    """The server closed a connection in mid-reply, or did not answer within 30 s."""
+
+
+@dataclass
+class Tally:
+    """What one round saw.  Latencies are seconds from before the send to the whole reply."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    """CPU of this process: divided by ``wall_s`` it is the generator's share of a core."""
+    latencies: array[float] = field(default_factory=lambda: array("d"))
+    errors: Counter[int] = field(default_factory=Counter)
+    """Replies outside 2xx by status; they are in no other figure."""
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies) / self.wall_s
+
+    def latency_ms(self) -> dict[str, float]:
+        """p50, p99 and max."""
+        if len(self.latencies) < 2:
+            only = round(self.latencies[0] * 1e3, 3) if self.latencies else 0.0
+            return {"p50_ms": only, "p99_ms": only, "max_ms": only}
+        cuts = quantiles(self.latencies, n=100, method="inclusive")
+        figures = {"p50_ms": cuts[49], "p99_ms": cuts[98], "max_ms": max(self.latencies)}
+        return {name: round(value * 1e3, 3) for name, value in figures.items()}
+
+
+def reply_size(data: bytes) -> int:
+    """Bytes of head and body, or 0 while the head is incomplete."""
+    end = data.find(_HEAD_END)
+    if end < 0:
+        return 0
+    at = data.find(b"content-length:", 0, end)
+    if at < 0:
+        at = data[:end].lower().find(b"content-length:")
+        if at < 0:
+            return end + 4
+    stop = data.find(b"\r", at)
+    return end + 4 + int(data[at + 15 : stop])
+
+
+class Client:
+    """One connection with at most one request in flight."""
+
+    __slots__ = ("_quick", "_source", "_unsent", "begun", "received", "socket")
+
+    def __init__(self, port: int, source: Source, *, quick_ack: bool = False) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setblocking(False)
+        self._quick = quick_ack
+        self._source = source
+        self._unsent: memoryview | None = None
+        self.begun = 0.0
+        self.received = b""
+
+    def begin(self) -> bool:
+        """Sends the next request; False where the kernel's buffer did not take all of it."""
+        request = self._source()
+        self.begun = time.perf_counter()
+        sent = self.socket.send(request)
+        if sent == len(request):
+            return True
+        self._unsent = memoryview(request)[sent:]
+        return False
+
+    def go_on(self) -> bool:
+        """Sends more of a large request; True when all is sent."""
+        if self._unsent is not None:
+            self._unsent = self._unsent[self.socket.send(self._unsent) :]
+            if self._unsent:
+                return False
+            self._unsent = None
+        return True
+
+    def receive(self) -> int:
+        """The status of the reply once it is whole, else 0.  Raises Broken."""
+        data = self.socket.recv(65536)
+        if self._quick:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if not data:
+            raise Broken("the server closed a connection")
+        if self.received:
+            data = self.received + data
+        size = reply_size(data)
+        if size == 0 or len(data) < size:
+            self.received = data
+            return 0
+        self.received = b""
+        return int(data[9:12])
+
+
+def drive(
+    port: int, sources: Sequence[Source], seconds: float, *, quick_ack: bool = False
+) -> Tally:
+    """One closed-loop client per source for this long; then waits for the replies under way.
+
+    ``quick_ack`` acknowledges each TCP segment at once, for servers without TCP_NODELAY.
+    """
+    tally = Tally()
+    with _quiet_collector(), select.epoll() as poll:
+        clients: dict[int, Client] = {}
+        try:
+            for source in sources:
+                client = Client(port, source, quick_ack=quick_ack)
+                clients[client.socket.fileno()] = client
+            _loop(poll, clients, seconds, tally)
+        finally:
+            for client in clients.values():
+                client.socket.close()
+    return tally
+
+
+def _loop(poll: select.epoll, clients: dict[int, Client], seconds: float, tally: Tally) -> None:
+    cpu, start = time.process_time(), time.perf_counter()
+    for fd, client in clients.items():
+        whole = client.begin()
+        poll.register(fd, select.EPOLLIN | (0 if whole else select.EPOLLOUT))
+    deadline = start + seconds
+    while time.perf_counter() < deadline:
+        for fd, mask in poll.poll(0.1):
+            if _serve(poll, fd, mask, clients[fd], tally) and not clients[fd].begin():
+                poll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
+    tally.wall_s = time.perf_counter() - start
+    tally.cpu_s = time.process_time() - cpu
+    _drain(poll, clients)
+
+
+def _serve(poll: select.epoll, fd: int, mask: int, client: Client, tally: Tally) -> bool:
+    """Moves one connection on; True when its reply is whole."""
+    if mask & select.EPOLLOUT and client.go_on():
+        poll.modify(fd, select.EPOLLIN)
+    if not mask & ~select.EPOLLOUT:
+        return False
+    status = client.receive()
+    if 200 <= status < 300:
+        tally.latencies.append(time.perf_counter() - client.begun)
+    elif status:
+        tally.errors[status] += 1
+    return status != 0
+
+
+def _drain(poll: select.epoll, clients: dict[int, Client]) -> None:
+    """Waits for what was sent before the deadline: it counts for nothing, but is not cut off."""
+    waiting, unused, deadline = set(clients), Tally(), time.perf_counter() + _DRAIN_SECONDS
+    while waiting:
+        if time.perf_counter() > deadline:
+            raise Broken(f"{len(waiting)} replies did not come within {_DRAIN_SECONDS:.0f} s")
+        for fd, mask in poll.poll(0.1):
+            if _serve(poll, fd, mask, clients[fd], unused):
+                waiting.discard(fd)
+
+
+@contextmanager
+def _quiet_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
