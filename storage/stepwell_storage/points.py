@@ -18,9 +18,11 @@ from stepwell_storage.records import Position
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
 
 INT64 = np.dtype("<i8")
 FLOAT64 = np.dtype("<f8")
+FLOAT32 = np.dtype("<f4")
 
 NAN_BITS = 0x7FF8_0000_0000_0000
 INT64_MAX = 0x7FFF_FFFF_FFFF_FFFF
@@ -104,6 +106,18 @@ def canonical(values: Floats) -> Floats:
     copy = values.copy()
     copy[missing] = _NAN
     return copy
+
+
+def float32(values: Floats) -> Singles | None:
+    """The values as float32, when each of them comes back bit for bit; None otherwise."""
+    bits = values.view(INT64)
+    # Most values that are no float32 give themselves away by the lowest bits of their fraction.
+    if len(bits) and int(bits[len(bits) // 2] | bits[0] | bits[-1]) & 1:
+        return None
+    with np.errstate(all="ignore"):
+        short = values.astype(FLOAT32)
+        same = bool((short.astype(FLOAT64).view(INT64) == bits).all())
+    return short if same else None
 
 
 def to_ordered(values: Floats) -> Ints:
