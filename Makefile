@@ -1,0 +1,43 @@
+# Every target sets up what it needs: on a fresh Debian with python3 and make, `make run` is enough.
+PORT ?= 7837
+DATA ?= stepwell-data
+URL ?= http://127.0.0.1:$(PORT)
+BIN := .venv/bin
+.PHONY: help run demo test check bench soak clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
+
+run: .venv/.ready ## serve on http://127.0.0.1:7837 (PORT=, DATA=)
+	@$(BIN)/python -m stepwell serve --port $(PORT) --data $(DATA)
+
+demo: .venv/.examples ## train the examples against the running server (URL=)
+	@$(BIN)/python -m examples --url $(URL)
+
+test: .venv/.ready ## run every suite, the long ones in bounded form (ARGS=)
+	@sh scripts/test-tools
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: .venv/.ready ## lint, types, import contracts, file sizes; no tests
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/check_sizes.py
+
+bench: .venv/.ready ## measure throughput, latency, disk and memory (ARGS=)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: .venv/.ready ## run the long crash and load tests
+	@sh scripts/test-tools
+	@$(BIN)/python -m pytest -m slow --timeout 0 $(ARGS)
+
+clean: ## remove what setting up and testing made; data stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/.ready: pyproject.toml scripts/setup
+	@sh scripts/setup
+
+.venv/.examples: .venv/.ready
+	@$(BIN)/python -m pip install --quiet --editable '.[examples]'
+	@touch $@

@@ -1,0 +1,137 @@
+"""The commands' reader of the HTTP API: wire types in; a message and an exit code on failure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+import urllib3
+
+from stepwell.ids import parse_run_id
+from stepwell.wire import DEFAULT_PORT, PROBLEM, TENANT_HEADER, Problem
+from stepwell_tracker.cli import UNREACHABLE, WRONG_USE, fail
+
+BASE = "/api/v1/experiments"
+TIMEOUT_S = 30.0
+RETRIES = 2
+T = TypeVar("T")
+Query = Sequence[tuple[str, str | int]]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that talks to a server."""
+    parser.add_argument(
+        "--url",
+        default=os.environ.get("STEPWELL_URL") or f"http://127.0.0.1:{DEFAULT_PORT}",
+        help="the server (STEPWELL_URL; %(default)s)",
+    )
+    parser.add_argument(
+        "--tenant",
+        default=os.environ.get("STEPWELL_TENANT") or None,
+        help="whose runs (STEPWELL_TENANT; the server's default tenant, or what the run id names)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def run_id(text: str) -> str:
+    """A run id as an argument, for argparse."""
+    parsed = parse_run_id(text)
+    if parsed is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no run id: 32 hex digits")
+    return parsed
+
+
+class Client:
+    """One server as one tenant.  Reads only; every failure ends the command."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.url = str(arguments.url).rstrip("/")
+        headers = {"User-Agent": "stepwell-cli"}
+        if arguments.tenant:
+            headers[TENANT_HEADER] = arguments.tenant
+        if token := os.environ.get("STEPWELL_TOKEN"):
+            headers["Authorization"] = f"Bearer {token}"
+        self._pool = urllib3.PoolManager(
+            headers=headers, timeout=TIMEOUT_S, retries=urllib3.Retry(RETRIES, redirect=0)
+        )
+
+    def get(self, path: str, kind: type[T], query: Query = ()) -> T:
+        """GET below the API's base, decoded."""
+        response = self._request("GET", path, query=query)
+        return self._decode(response.data, kind)
+
+    def post(self, path: str, body: msgspec.Struct, kind: type[T]) -> T:
+        """POST a question below the API's base, decoded."""
+        response = self._request("POST", path, body=msgspec.json.encode(body))
+        return self._decode(response.data, kind)
+
+    def lines(self, path: str, query: Query = ()) -> Iterator[str]:
+        """The lines of an endless answer, as they come; ends when the server closes it."""
+        response = self._request("GET", path, query=query, stream=True)
+        pending = b""
+        try:
+            for chunk in response.stream(65_536):
+                *whole, pending = (pending + chunk).split(b"\n")
+                yield from (line.rstrip(b"\r").decode(errors="replace") for line in whole)
+        except urllib3.exceptions.HTTPError:
+            return
+        finally:
+            response.close()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: bytes | None = None,
+        stream: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
+        address = f"{self.url}{BASE}{path}" + (f"?{urlencode(query)}" if query else "")
+        options: dict[str, Any] = {"body": body, "preload_content": not stream}
+        if stream:  # an event stream may be silent for long
+            options["timeout"] = urllib3.Timeout(connect=TIMEOUT_S, read=None)
+        if body is not None:
+            options["headers"] = {**self._pool.headers, "Content-Type": "application/json"}
+        try:
+            response = self._pool.request(method, address, **options)
+        except urllib3.exceptions.LocationValueError as error:
+            fail(f"{self.url!r} is no address of a server: {error}", WRONG_USE)
+        except urllib3.exceptions.HTTPError as error:
+            cause = getattr(error, "reason", None) or error
+            fail(f"no server answers at {self.url}: {cause}", UNREACHABLE)
+        if response.status != 200:
+            fail(f"{self.url} says: {_complaint(response)}")
+        return response
+
+    def _decode(self, data: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            fail(f"{self.url} does not answer as a Stepwell server: {error}", UNREACHABLE)
+
+
+def segment(text: str) -> str:
+    """A metric key or artifact path as part of an address."""
+    return quote(text, safe="")
+
+
+def dump(value: object) -> str:
+    """A reply as indented JSON."""
+    return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+
+
+def _complaint(response: urllib3.BaseHTTPResponse) -> str:
+    if response.headers.get("Content-Type", "").startswith(PROBLEM):
+        try:
+            problem = msgspec.json.decode(response.data, type=Problem)
+        except msgspec.MsgspecError:
+            return f"status {response.status}"
+        fields = "".join(f"; {error.path}: {error.detail}" for error in problem.errors)
+        return f"{problem.detail or problem.title}{fields}"
+    return f"status {response.status}"
