@@ -1,0 +1,250 @@
+"""A folder tree that cannot be left: every step goes through a descriptor of the folder above.
+
+No component is ever looked up by a whole path, and no symbolic link is followed below the root
+(O_NOFOLLOW at each step), so there is no moment between a check and its use.  Everything here
+blocks; artifacts.py calls it from threads.
+
+``<root>/incoming`` holds files that are being uploaded and trees that are being deleted.  It
+stands beside the trees, not in them, so no name of a user's can meet it; being in the same file
+system, it gives and takes by rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from stepwell_storage.errors import Busy, Conflict, Full, Invalid, NotFound
+
+_INCOMING: Final = "incoming"
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEXT_FOLDER: Final = _FOLDER | os.O_NOFOLLOW
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not hang us
+_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_LIFE: Final = f"{os.getpid():x}-{secrets.token_hex(8)}-"
+"""Begins the names in ``incoming`` that this process made; others are leftovers of a crash."""
+
+Parts = Sequence[str]
+
+
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """The kernel's refusals as Full, Busy and Invalid; other OSErrors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise Full(f"the file cannot be written: {os.strerror(error.errno or 0)}") from error
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise Busy("too many files are open") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise Invalid("path", "this file system takes no name as long as that") from error
+        raise
+
+
+class Folders:
+    """The tree below ``root``, which is made at the first upload and not before.
+
+    ``parts`` are file names (see paths.py), never paths.  Changes of names happen under one lock,
+    so that a folder is not pruned while a file is on its way into it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._changing = threading.Lock()
+        self._swept = False
+
+    @contextlib.contextmanager
+    def opened(self, parts: Parts, *, make: bool = False) -> Iterator[int]:
+        """A descriptor of a folder, made durably with those above it if ``make`` says so.
+
+        FileNotFoundError or NotADirectoryError (a symbolic link is none) where there is no folder.
+        """
+        fd = os.open(self.root, _FOLDER)
+        try:
+            for part in parts:
+                if make:
+                    _make(part, fd)
+                deeper = _step(part, fd)
+                os.close(fd)
+                fd = deeper
+            yield fd
+        finally:
+            os.close(fd)
+
+    def open_file(self, parts: Parts) -> int:
+        """A descriptor of a regular file; NotFound for anything else."""
+        fd = -1
+        try:
+            with disk_errors(), self.opened(parts[:-1]) as folder:
+                fd = os.open(parts[-1], _READ, dir_fd=folder)
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                return fd
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+                raise
+        if fd >= 0:
+            os.close(fd)
+        raise NotFound(f"no file {'/'.join(parts[2:])!r}")
+
+    def require_free(self, parts: Parts) -> None:
+        """Conflict where a file can never be placed: cheap, before its bytes are taken."""
+        try:
+            with disk_errors(), self.opened(parts[:-1]) as folder:
+                mode = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            raise _file_in_the_way(parts) from None
+        if stat.S_ISDIR(mode):
+            raise _folder_in_the_way(parts)
+
+    def free_bytes(self) -> int:
+        """What the file system has left for us; of the nearest folder above that exists."""
+        place = self.root
+        while not place.exists():
+            place = place.parent
+        space = os.statvfs(place)
+        return space.f_bavail * space.f_frsize
+
+    def create_incoming(self) -> tuple[int, str]:
+        """A new file to fill, as descriptor and name: private, empty, outside every tree."""
+        with disk_errors(), self._changing:
+            self._make_incoming()
+            name = _LIFE + secrets.token_hex(8)
+            with self.opened((_INCOMING,)) as incoming:
+                return os.open(name, _CREATE, 0o600, dir_fd=incoming), name
+
+    def drop_incoming(self, name: str) -> None:
+        """Remove a file that ``create_incoming`` made, unless it has been placed."""
+        with contextlib.suppress(FileNotFoundError), self.opened((_INCOMING,)) as incoming:
+            os.unlink(name, dir_fd=incoming)
+
+    def place(self, name: str, parts: Parts) -> None:
+        """Move an incoming file to its name, over the file that stands there, durably."""
+        with disk_errors(), contextlib.ExitStack() as stack:
+            with self._changing:
+                try:
+                    incoming = stack.enter_context(self.opened((_INCOMING,)))
+                    folder = stack.enter_context(self.opened(parts[:-1], make=True))
+                    os.rename(name, parts[-1], src_dir_fd=incoming, dst_dir_fd=folder)
+                except NotADirectoryError:
+                    raise _file_in_the_way(parts) from None
+                except IsADirectoryError:
+                    raise _folder_in_the_way(parts) from None
+                except BaseException:
+                    self._prune(parts[:-1])
+                    raise
+            os.fsync(folder)
+
+    def delete(self, parts: Parts) -> bool:
+        """Remove a file or a whole tree, and the folders that this leaves empty.
+
+        False where nothing stood.  A tree vanishes at once, by rename; its files go after that.
+        """
+        with disk_errors(), contextlib.ExitStack() as stack:
+            with self._changing:
+                try:
+                    folder = stack.enter_context(self.opened(parts[:-1]))
+                    trash = self._detach(folder, parts[-1])
+                except (FileNotFoundError, NotADirectoryError):
+                    return False
+                self._prune(parts[:-1], durable=True)
+            os.fsync(folder)
+            if trash is not None:
+                self._burn(trash)
+        return True
+
+    def _detach(self, folder: int, name: str) -> str | None:
+        """Unlink a file, or move a tree to ``incoming`` and return its name there."""
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        if not stat.S_ISDIR(mode):
+            os.unlink(name, dir_fd=folder)
+            return None
+        trash = _LIFE + secrets.token_hex(8)
+        try:
+            self._make_incoming()
+            with self.opened((_INCOMING,)) as incoming:
+                os.rename(name, trash, src_dir_fd=folder, dst_dir_fd=incoming)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            shutil.rmtree(name, dir_fd=folder)  # a full disk may refuse the move, never this
+            return None
+        return trash
+
+    def _burn(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError), self.opened((_INCOMING,)) as incoming:
+            mode = os.stat(name, dir_fd=incoming, follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                shutil.rmtree(name, dir_fd=incoming)
+            else:
+                os.unlink(name, dir_fd=incoming)
+
+    def _prune(self, parts: Parts, *, durable: bool = False) -> None:
+        """Remove the empty ones among the folders ``parts`` leads through, the deepest first."""
+        for depth in range(len(parts), 0, -1):
+            try:
+                with self.opened(parts[: depth - 1]) as above:
+                    os.rmdir(parts[depth - 1], dir_fd=above)
+                    if durable:
+                        os.fsync(above)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return
+
+    def _make_incoming(self) -> None:
+        """Make the root and ``incoming``; the first time, empty it of what a crash left."""
+        if not self.root.is_dir():
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync(self.root.parent)
+        with self.opened(()) as root, contextlib.suppress(FileExistsError):
+            os.mkdir(_INCOMING, 0o700, dir_fd=root)
+            os.fsync(root)
+        if not self._swept:
+            with self.opened((_INCOMING,)) as incoming, os.scandir(incoming) as found:
+                leftovers = [entry.name for entry in found if not entry.name.startswith(_LIFE)]
+            for name in leftovers:
+                self._burn(name)
+            self._swept = True
+
+
+def _step(part: str, above: int) -> int:
+    try:
+        return os.open(part, _NEXT_FOLDER, dir_fd=above)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # how some systems refuse a link; Linux says ENOTDIR
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), part) from None
+        raise
+
+
+def _make(part: str, above: int) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(part, 0o700, dir_fd=above)
+        os.fsync(above)
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, _FOLDER)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _file_in_the_way(parts: Parts) -> Conflict:
+    return Conflict(f"a file stands where {'/'.join(parts[2:])!r} needs a folder")
+
+
+def _folder_in_the_way(parts: Parts) -> Conflict:
+    return Conflict(f"a folder stands at {'/'.join(parts[2:])!r}")
