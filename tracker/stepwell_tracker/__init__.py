@@ -1,0 +1,1 @@
+"""The server: the HTTP API over the storage engine, and the commands that run it."""

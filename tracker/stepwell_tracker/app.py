@@ -1,0 +1,66 @@
+"""The whole server on one screen: routes, middleware, exception handlers, lifespan."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Route
+
+from stepwell_storage.errors import StorageError
+from stepwell_storage.store import Store
+from stepwell_tracker import experiments, openapi, runs, series
+from stepwell_tracker.config import Settings
+from stepwell_tracker.errors import Refusal
+from stepwell_tracker.gate import Gate
+from stepwell_tracker.http import Call, Reply, Resource, Server, problem_reply
+from stepwell_tracker.tenancy import Tenancy
+
+# In the order of routing: what is asked most stands first, fixed words before parameters.
+CALLS: Sequence[Call] = (
+    *runs.CALLS,
+    *series.CALLS,
+    *experiments.CALLS,
+    *openapi.CALLS,
+)
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The ASGI application; its lifespan opens the store, and closes it.
+
+    Raises stepwell_storage.errors.Unsupported on startup where the folder has another owner.
+    """
+    server = Server(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        server.store = await Store.open(settings.data)
+        server.tenancy = Tenancy(server.store)
+        try:
+            yield
+        finally:
+            await server.store.close()
+
+    app = Starlette(
+        routes=[
+            Route(path, Resource(server, [call for call in CALLS if call.path == path]))
+            for path in dict.fromkeys(call.path for call in CALLS)
+        ],
+        middleware=[Middleware(Gate, settings)],
+        exception_handlers=dict.fromkeys(
+            [StorageError, Refusal, msgspec.MsgspecError, HTTPException, ClientDisconnect, Exception],
+            answer_problem,
+        ),
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # a key may end with a slash
+    return app
+
+
+async def answer_problem(request: Request, exc: Exception) -> Reply:
+    return problem_reply(exc)

@@ -1,0 +1,119 @@
+"""Bodies and queries into Structs; whatever does not fit names its field.
+
+JSON and MessagePack bodies go through msgspec, once.  Where msgspec's own error cannot name the
+field (a mapping's value, a column's position), the slow path here finds the name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_origin
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from stepwell import wire
+from stepwell_storage.errors import Invalid
+from stepwell_tracker.errors import BadRequest, field_error
+
+MAX_PARAMETERS = 10_000
+"""Bound of a query's parameters; ``keys`` and ``experiment_id`` may repeat."""
+
+
+class Decoder:
+    """Bytes of one media type into one Struct.  Raises Invalid (422) and BadRequest (400)."""
+
+    __slots__ = ("_decode", "_media", "_struct")
+
+    def __init__(self, media: str, struct: type[msgspec.Struct]) -> None:
+        codec: Any = msgspec.json if media == wire.JSON else msgspec.msgpack
+        self._decode = codec.Decoder(struct).decode
+        self._media = media
+        self._struct = struct
+
+    def __call__(self, body: bytes) -> Any:
+        try:
+            return self._decode(body)
+        except msgspec.ValidationError as error:
+            raise self._named(error, body) from None
+        except msgspec.DecodeError as error:
+            raise BadRequest(f"the body cannot be decoded: {error}") from None
+        except UnicodeDecodeError:
+            raise BadRequest("the body has text that is not UTF-8") from None
+        except RecursionError:
+            raise BadRequest("the body is nested too deeply") from None
+
+    def _named(self, error: msgspec.ValidationError, body: bytes) -> Invalid:
+        found = field_error(error)
+        path = found.path
+        if self._media == wire.JSON:
+            if match := re.fullmatch(r"(\w+)\[\.\.\.\]", path):
+                path = f"{match[1]}.{self._culprit(match[1], body)}"
+        else:
+            path = column_path(path)
+        return Invalid(path, found.detail)
+
+    def _culprit(self, name: str, body: bytes) -> str:
+        """The key of the first entry of a mapping that does not fit."""
+        for key, value in msgspec.json.decode(body)[name].items():
+            try:
+                msgspec.convert({name: {key: value}}, self._struct)
+            except msgspec.ValidationError as error:
+                if field_error(error).path.startswith(name):
+                    return str(key)
+        return "..."
+
+
+def column_path(path: str) -> str:
+    """``[1][0][2]`` of a columnar body as ``series[0].values``: arrays have positions, no names."""
+    numbers = re.findall(r"\[(\d+|\.\.\.)\]", path)
+    if not numbers or not numbers[0].isdigit():
+        return path
+    named = wire.ColumnarBatch.__struct_fields__[int(numbers[0])]
+    if named != "series":
+        return ".".join([named, *numbers[1:]])
+    if len(numbers) > 1:
+        named += f"[{numbers[1]}]"
+    if len(numbers) > 2:
+        named += "." + wire.ColumnarSeries.__struct_fields__[int(numbers[2])]
+    return named
+
+
+class Query:
+    """A query string into a Struct, which declares the parameters.
+
+    Fields whose type is a list may be repeated, others not; unknown parameters are ignored.
+    """
+
+    __slots__ = ("_lists", "_names", "_struct")
+
+    def __init__(self, struct: type[msgspec.Struct]) -> None:
+        fields = msgspec.structs.fields(struct)
+        self._struct = struct
+        self._names = {field.encode_name for field in fields}
+        self._lists = {field.encode_name for field in fields if get_origin(field.type) is list}
+
+    def __call__(self, query: bytes) -> Any:
+        given: dict[str, Any] = {}
+        for name, value in self._pairs(query):
+            if name in self._lists:
+                given.setdefault(name, []).append(value)
+            elif name in given:
+                raise Invalid(name, f"the query parameter {name} is given twice")
+            elif name in self._names:
+                given[name] = value
+        try:
+            return msgspec.convert(given, self._struct, strict=False)
+        except msgspec.ValidationError as error:
+            found = field_error(error)
+            raise Invalid(found.path, found.detail) from None
+
+    def _pairs(self, query: bytes) -> list[tuple[str, str]]:
+        if not query:
+            return []
+        try:
+            return parse_qsl(
+                query.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS
+            )
+        except ValueError:
+            raise BadRequest(f"the query has more than {MAX_PARAMETERS} parameters") from None
