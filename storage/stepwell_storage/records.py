@@ -73,6 +73,7 @@ class RunChange:
     """Fields left at None stay; ``end_time`` of a status change follows from the status.
 
     ``tags`` with the value None are removed.  ``clear_end_time`` makes the end time null.
+    ``ending`` is a call that may be repeated: the status that a run has already changes nothing.
     """
 
     name: str | None = None
@@ -80,6 +81,7 @@ class RunChange:
     status: str | None = None
     end_time: int | None = None
     clear_end_time: bool = False
+    ending: bool = False
     stop_requested: bool | None = None
     lifecycle: str | None = None
     tags: dict[str, str | None] = field(default_factory=dict)
@@ -172,6 +174,29 @@ class RunPage:
     runs: list[Run]
     next_cursor: str | None
     total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentPage:
+    experiments: list[Experiment]
+    next_cursor: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPage:
+    series: list[SeriesStats]
+    next_cursor: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolePage:
+    """Lines as (number, stream, timestamp, text)."""
+
+    lines: list[tuple[int, str, int, str]]
+    next_cursor: str | None
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

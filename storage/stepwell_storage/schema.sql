@@ -1,7 +1,7 @@
 -- One tenant.  The truth for new files; migrations/ brings older ones here.
 -- Times are ms since the epoch.  A metric value stands as an order-preserving int64 of its bits
 -- (points.py: to_ordered); raw doubles stand only inside journal payloads and chunks.
--- {bytes} and {pk} are the dialect's words for a byte string and for an integer primary key.
+-- {bytes} and {clustered} are the dialect's words for a byte string and a table stored in key order.
 
 create table counter (              -- hi-lo allocation of run and journal numbers
     name text primary key,
@@ -81,6 +81,9 @@ create table series (               -- one row per (key, run); behind the journa
     run bigint not null,
     count bigint not null,
     late bigint not null,           -- the last journal row that may repeat earlier points; 0: count is exact
+    first_step bigint not null,     -- the first and the last point in the series' order
+    first_timestamp bigint not null,
+    first bigint not null,
     last_step bigint not null,
     last_timestamp bigint not null,
     last bigint not null,
@@ -104,9 +107,13 @@ create table chunk (                -- sealed points of one series
     id bigint primary key,
     run bigint not null,
     key bigint not null,
-    first_step bigint not null,
-    last_step bigint not null,
     count bigint not null,
+    first_step bigint not null,     -- its first and last point: chunks are disjoint or not by these
+    first_timestamp bigint not null,
+    first bigint not null,
+    last_step bigint not null,
+    last_timestamp bigint not null,
+    last bigint not null,
     summary {bytes} not null,       -- in front of the data, so that charts never read the data's pages
     data {bytes} not null           -- codec.py
 );

@@ -209,6 +209,17 @@ class Sqlite:
         await self._writer.close()
 
 
+@contextlib.asynccontextmanager
+async def read_only(path: Path) -> AsyncIterator[Reader]:
+    """A snapshot of a file that another process has open for writing."""
+    connection = await _connect(f"{path.absolute().as_uri()}?mode=ro", _READER, path)
+    try:
+        await connection.execute("begin")
+        yield connection
+    finally:
+        await connection.close()
+
+
 async def _migrate(writer: _Connection, path: Path | None) -> None:
     version = (await writer.fetch("pragma user_version"))[0][0]
     if version > SCHEMA_VERSION:

@@ -1,0 +1,103 @@
+"""How much of each run waits in the journal, and whose turn compaction is."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+# A unit is worth its while from here on: several chunks' worth for a narrow run, and for a wide
+# one enough points per series that its chunks are no crumbs.
+UNIT_POINTS = 131_072
+POINTS_PER_SERIES = 256
+# A run that went quiet is compacted after this long, so that counts become exact and disk small.
+QUIET_S = 5.0
+OLD_S = 300.0
+MAX_UNIT_BYTES = 24 * 1024 * 1024
+MAX_JOURNAL_BYTES = 256 * 1024 * 1024
+MAX_PAUSE_S = 0.25
+
+
+@dataclass(slots=True)
+class Waiting:
+    """One run's share of the journal."""
+
+    points: int = 0
+    bytes: int = 0
+    rows: int = 0
+    series: int = 1
+    since: float = field(default_factory=time.monotonic)
+    touched: float = field(default_factory=time.monotonic)
+
+    def urgency(self, now: float, pressure: float) -> float:
+        """0 while it should wait; the greater, the sooner."""
+        worth = self.points / max(UNIT_POINTS, POINTS_PER_SERIES * self.series)
+        full = self.bytes / MAX_UNIT_BYTES
+        if worth >= 1 or full >= 1:
+            return max(worth, full)
+        if now - self.touched >= QUIET_S or now - self.since >= OLD_S:
+            return 0.5
+        return full if pressure > 0.5 else 0.0
+
+
+class Backlog:
+    """The journal's size, bounded: near the bound acknowledgements slow down."""
+
+    def __init__(self, max_bytes: int = MAX_JOURNAL_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._runs: dict[int, Waiting] = {}
+        self._stuck: set[int] = set()
+        self.bytes = 0
+        self.points = 0
+
+    def load(self, rows: Iterable[tuple[int, int, int, int]]) -> None:
+        """What the journal held at opening: (run, rows, points, bytes)."""
+        for run, count, points, size in rows:
+            self._runs[run] = Waiting(points=points, bytes=size, rows=count, touched=0.0)
+            self.bytes += size
+            self.points += points
+
+    def add(self, run: int, *, rows: int, points: int, size: int, series: int) -> None:
+        waiting = self._runs.get(run)
+        if waiting is None:
+            waiting = self._runs[run] = Waiting()
+        waiting.rows += rows
+        waiting.points += points
+        waiting.bytes += size
+        waiting.series = max(waiting.series, series)
+        waiting.touched = time.monotonic()
+        self.bytes += size
+        self.points += points
+        self._stuck.discard(run)
+
+    def remove(self, run: int, *, rows: int, points: int, size: int) -> None:
+        """A unit became chunks."""
+        waiting = self._runs[run]
+        waiting.rows -= rows
+        waiting.points -= points
+        waiting.bytes -= size
+        waiting.since = time.monotonic()
+        self.bytes -= size
+        self.points -= points
+        if waiting.rows <= 0:
+            del self._runs[run]
+
+    def give_up(self, run: int) -> None:
+        """Nothing of this run can be compacted as it is (damage): leave it until more comes."""
+        self._stuck.add(run)
+
+    def next_run(self, *, everything: bool = False) -> int | None:
+        """The run whose turn it is; with ``everything`` any run that has rows."""
+        now = time.monotonic()
+        pressure = self.bytes / self._max_bytes
+        best, best_urgency = None, 0.0
+        for run, waiting in self._runs.items():
+            if run in self._stuck:
+                continue
+            urgency = waiting.urgency(now, pressure) + (1e-9 if everything else 0.0)
+            if urgency > best_urgency:
+                best, best_urgency = run, urgency
+        return best
+
+    def pause_s(self) -> float:
+        """What an append waits before its commit: nothing up to three quarters of the bound."""
+        pressure = self.bytes / self._max_bytes
+        return min(MAX_PAUSE_S, (pressure - 0.75) * 4 * MAX_PAUSE_S) if pressure > 0.75 else 0.0

@@ -1,0 +1,234 @@
+-- next_block: take a block of numbers of one kind
+update counter set next = next + ? where name = ? returning next;
+
+-- counters: where each kind of number goes on
+select name, next from counter;
+
+-- make_counter: a kind of number that is used for the first time
+insert into counter (name, next) values (?, ?) on conflict (name) do nothing;
+
+-- meta: a fact about this tenant
+select value from meta where name = ?;
+
+-- set_meta: a fact about this tenant
+insert into meta (name, value) values (?, ?) on conflict (name) do update set value = excluded.value;
+
+-- names_by_text: the numbers of some keys
+select text, id from name where text in (?*);
+
+-- names_by_id: the texts of some keys
+select id, text from name where id in (?*);
+
+-- insert_name: a key that is used for the first time
+insert into name (id, text) values (?, ?);
+
+-- insert_experiment: a new experiment
+insert into experiment (number, experiment_id, name, description, lifecycle, created_at, updated_at, artifact_location)
+values (?, ?, ?, ?, 'active', ?, ?, ?);
+
+-- next_experiment_number: one past the greatest
+select coalesce(max(number), -1) + 1 from experiment;
+
+-- experiment_by_id: one experiment
+select number, experiment_id, name, description, lifecycle, created_at, updated_at, artifact_location
+from experiment where experiment_id = ?;
+
+-- experiment_by_name: one experiment, deleted ones too
+select number, experiment_id, name, description, lifecycle, created_at, updated_at, artifact_location
+from experiment where name = ?;
+
+-- experiment_by_number: one experiment
+select number, experiment_id, name, description, lifecycle, created_at, updated_at, artifact_location
+from experiment where number = ?;
+
+-- experiments: a page, oldest first
+select number, experiment_id, name, description, lifecycle, created_at, updated_at, artifact_location
+from experiment where (? = 'all' or lifecycle = ?) and number > ? order by number limit ? offset ?;
+
+-- count_experiments: how many there are
+select count(*) from experiment where (? = 'all' or lifecycle = ?);
+
+-- experiment_tags: the tags of some experiments
+select experiment, name, value from experiment_tag where experiment in (?*) order by experiment, name;
+
+-- run_counts: the active runs of some experiments
+select experiment, count(*) from run where experiment in (?*) and lifecycle = 'active' group by experiment;
+
+-- update_experiment: what may change
+update experiment set name = ?, description = ?, lifecycle = ?, updated_at = ? where number = ?;
+
+-- set_experiment_tag: overwrite
+insert into experiment_tag (experiment, name, value) values (?, ?, ?)
+on conflict (experiment, name) do update set value = excluded.value;
+
+-- delete_experiment_tag: remove
+delete from experiment_tag where experiment = ? and name = ?;
+
+-- delete_runs_of: an experiment's deletion takes its active runs along
+update run set lifecycle = 'deleted', deleted_at = ? where experiment = ? and lifecycle = 'active';
+
+-- restore_runs_of: an experiment's restoration brings all its runs back
+update run set lifecycle = 'active', deleted_at = null where experiment = ? and lifecycle = 'deleted';
+
+-- runs_by_ids: what of some run ids exists
+select run_id, id, experiment, lifecycle, stop_requested from run where run_id in (?*);
+
+-- insert_run: a new run
+insert into run (id, run_id, experiment, name, description, user_id, parent_run_id, status, start_time,
+                 end_time, heartbeat_at, stop_requested, lifecycle)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, null, ?, 0, 'active');
+
+-- run_row: what a change of a run needs
+select id, name, description, status, start_time, end_time, stop_requested, lifecycle from run where run_id = ?;
+
+-- update_run: what may change
+update run set name = ?, description = ?, status = ?, end_time = ?, stop_requested = ?, lifecycle = ?,
+               deleted_at = ?, heartbeat_at = ?
+where id = ?;
+
+-- heartbeat: a writer was heard of
+update run set heartbeat_at = ? where id = ? and heartbeat_at < ?;
+
+-- writer_heartbeat: a rank was heard of
+insert into writer (run, rank, heartbeat_at) values (?, ?, ?)
+on conflict (run, rank) do update set heartbeat_at = excluded.heartbeat_at;
+
+-- params_of: parameters that some runs have already
+select run, key, value from param where run in (?*);
+
+-- insert_param: a parameter, set once
+insert into param (key, run, value, number) values (?, ?, ?, ?) on conflict (key, run) do nothing;
+
+-- set_tag: overwrite
+insert into tag (key, run, value) values (?, ?, ?) on conflict (key, run) do update set value = excluded.value;
+
+-- delete_tag: remove
+delete from tag where key = ? and run = ?;
+
+-- append_journal: one batch's points
+insert into journal (id, run, points, payload) values (?, ?, ?, ?);
+
+-- journal_after: rows that the statistics do not count yet
+select id, run, points, payload from journal where id > ? order by id;
+
+-- journal_of_run: the tail that readers merge
+select id, payload from journal where run = ? order by id;
+
+-- journal_by_run: how much waits for compaction
+select run, count(*), sum(points), sum(length(payload)) from journal group by run;
+
+-- journal_sizes: a run's oldest rows that are counted
+select id, points from journal where run = ? and id <= ? order by id limit ?;
+
+-- journal_rows: a run's oldest rows
+select id, points, payload from journal where run = ? and id <= ? order by id;
+
+-- delete_journal: rows that became chunks
+delete from journal where id in (?*);
+
+-- merge_series: add what the journal brought to a series' statistics
+insert into series (key, run, count, late, first_step, first_timestamp, first,
+                    last_step, last_timestamp, last, low, low_step, high, high_step)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (key, run) do update set
+    count = series.count + excluded.count,
+    late = case
+        when (excluded.first_step, excluded.first_timestamp, excluded.first)
+             <= (series.last_step, series.last_timestamp, series.last) and excluded.late = 0
+        then ?
+        when excluded.late > 0 then excluded.late
+        else series.late end,
+    first_timestamp = case
+        when (excluded.first_step, excluded.first_timestamp, excluded.first)
+             < (series.first_step, series.first_timestamp, series.first)
+        then excluded.first_timestamp else series.first_timestamp end,
+    first = case
+        when (excluded.first_step, excluded.first_timestamp, excluded.first)
+             < (series.first_step, series.first_timestamp, series.first)
+        then excluded.first else series.first end,
+    first_step = case
+        when (excluded.first_step, excluded.first_timestamp, excluded.first)
+             < (series.first_step, series.first_timestamp, series.first)
+        then excluded.first_step else series.first_step end,
+    last_timestamp = case
+        when (excluded.last_step, excluded.last_timestamp, excluded.last)
+             > (series.last_step, series.last_timestamp, series.last)
+        then excluded.last_timestamp else series.last_timestamp end,
+    last = case
+        when (excluded.last_step, excluded.last_timestamp, excluded.last)
+             > (series.last_step, series.last_timestamp, series.last)
+        then excluded.last else series.last end,
+    last_step = case
+        when (excluded.last_step, excluded.last_timestamp, excluded.last)
+             > (series.last_step, series.last_timestamp, series.last)
+        then excluded.last_step else series.last_step end,
+    low_step = case
+        when series.low is null or excluded.low < series.low
+             or (excluded.low = series.low and excluded.low_step < series.low_step)
+        then excluded.low_step else series.low_step end,
+    low = case when series.low is null or excluded.low < series.low then excluded.low else series.low end,
+    high_step = case
+        when series.high is null or excluded.high > series.high
+             or (excluded.high = series.high and excluded.high_step < series.high_step)
+        then excluded.high_step else series.high_step end,
+    high = case when series.high is null or excluded.high > series.high then excluded.high else series.high end;
+
+-- correct_series: what compaction found out
+update series set count = count - ?, late = case when late <= ? then 0 else late end where key = ? and run = ?;
+
+-- late_series: series of a run whose count may be too high
+select key, late from series where run = ? and late > 0;
+
+-- keys_of_run: which series a run has
+select key from series where run = ?;
+
+-- chunks_of_run: where a run's chunks lie
+select key, id, count, first_step, first_timestamp, first, last_step, last_timestamp, last
+from chunk where run = ? and key in (?*) order by key, first_step;
+
+-- chunk_data: some chunks' points
+select id, data from chunk where id in (?*);
+
+-- delete_chunks: chunks that were absorbed
+delete from chunk where id in (?*);
+
+-- insert_chunk: sealed points
+insert into chunk (id, run, key, count, first_step, first_timestamp, first,
+                   last_step, last_timestamp, last, summary, data)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- series_chunks: the chunks of a series within a range of steps, a page
+select id, first_step, first_timestamp, first, last_step, last_timestamp, last, data
+from chunk where run = ? and key = ? and first_step <= ? and last_step >= ?
+order by first_step, first_timestamp, first;
+
+-- series_ranges: the same without the points
+select id, count, first_step, first_timestamp, first, last_step, last_timestamp, last
+from chunk where run = ? and key = ? and first_step <= ? and last_step >= ?
+order by first_step, first_timestamp, first;
+
+-- series_summaries: the same with what charts need
+select id, count, first_step, first_timestamp, first, last_step, last_timestamp, last, summary
+from chunk where run = ? and key = ? and first_step <= ? and last_step >= ?
+order by first_step, first_timestamp, first;
+
+-- series_page: a run's series by name
+select n.text, s.count, s.late, s.last_step, s.last_timestamp, s.last, s.low, s.low_step, s.high, s.high_step
+from series s join name n on n.id = s.key
+where s.run = ? and n.text >= ? and n.text < ? and n.text > ?
+order by n.text limit ?;
+
+-- count_series: how many series a run has under a prefix
+select count(*) from series s join name n on n.id = s.key where s.run = ? and n.text >= ? and n.text < ?;
+
+-- append_console: lines of text
+insert into console (run, first_line, lines, payload) values (?, ?, ?, ?);
+
+-- console_end: the number of the next line
+select coalesce(max(first_line + lines), 0) from console where run = ?;
+
+-- console_from: lines from one on
+select first_line, lines, payload from console where run = ? and first_line + lines > ? order by first_line limit ?;
+
+-- run_number: the row number of a run
+select id, experiment, lifecycle, stop_requested from run where run_id = ?;

@@ -1,0 +1,198 @@
+"""The statistics of every series, kept behind the journal and caught up in one pass.
+
+Appending never looks a series up and never updates one.  What was committed since the last flush
+stands in a :class:`Window`; a flush sums it up per series with NumPy and merges the sums into the
+``series`` table, before any read that needs them, before each compaction, and a few times a
+second.  ``meta.counted`` says up to which journal row that was done, in the same transaction: after
+a crash the rows beyond it are read back into a window.  That a number can stand for "all rows up to
+here" holds because one committer numbers and commits a tenant's rows in order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from stepwell_storage.database import Transaction
+from stepwell_storage.points import FLOAT64, INT64, Ints, ordered, to_ordered
+from stepwell_storage.statements import sql
+
+_NAN = ordered(float("nan"))
+_MIN = np.iinfo(np.int64).min
+_MAX = np.iinfo(np.int64).max
+Numbers = Sequence[int] | Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One journal row's points: series by series, each sorted and without duplicates."""
+
+    journal: int
+    run: int
+    keys: Numbers
+    counts: Numbers
+    steps: bytes
+    timestamps: bytes
+    values: bytes
+
+
+@dataclass(slots=True)
+class Window:
+    """Committed, not counted yet."""
+
+    entries: list[Entry] = field(default_factory=list)
+    heartbeats: dict[int, int] = field(default_factory=dict)
+    writers: dict[tuple[int, int], int] = field(default_factory=dict)
+    bytes: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.heartbeats)
+
+    def add(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        self.bytes += 3 * len(entry.steps)
+
+    def keys_of(self, run: int) -> set[int]:
+        """The series of a run that only the window knows of, and maybe others."""
+        return {int(key) for entry in self.entries if entry.run == run for key in entry.keys}
+
+    async def flush(self, tx: Transaction) -> None:
+        """Merge the window into the tables.  Forget it with :meth:`clear` once committed."""
+        if self.entries:
+            await tx.executemany(sql.merge_series, summarize(self.entries))
+            await tx.execute(sql.set_meta, ("counted", self.entries[-1].journal))
+        beats = [(at, run, at) for run, at in self.heartbeats.items()]
+        await tx.executemany(sql.heartbeat, beats)
+        if self.writers:
+            rows = [(run, rank, at) for (run, rank), at in self.writers.items()]
+            await tx.executemany(sql.writer_heartbeat, rows)
+
+    def clear(self) -> None:
+        self.entries.clear()
+        self.heartbeats.clear()
+        self.writers.clear()
+        self.bytes = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Segments:
+    """Per stretch of one series within one journal row: where it begins and ends, its extremes."""
+
+    counts: Ints
+    first: tuple[Ints, Ints, Ints]
+    last: tuple[Ints, Ints, Ints]
+    low: Ints
+    low_step: Ints
+    high: Ints
+    high_step: Ints
+
+
+def _segments(entries: Sequence[Entry], counts: Ints) -> _Segments:
+    steps = np.frombuffer(b"".join([e.steps for e in entries]), INT64)
+    times = np.frombuffer(b"".join([e.timestamps for e in entries]), INT64)
+    values = to_ordered(np.frombuffer(b"".join([e.values for e in entries]), FLOAT64))
+    ends = np.cumsum(counts)
+    starts, lasts = ends - counts, ends - 1
+    first = (steps[starts], times[starts], values[starts])
+    last = (steps[lasts], times[lasts], values[lasts])
+    if len(counts) == len(steps):
+        high = np.where(values == _NAN, _MIN, values)
+        return _Segments(counts, first, last, values, steps, high, steps)
+    # NaN is the greatest, so the lowest skips it by itself.
+    low = np.minimum.reduceat(values, starts)
+    numbers = np.where(values == _NAN, _MIN, values)
+    high = np.maximum.reduceat(numbers, starts)
+    at_low = np.where(values == np.repeat(low, counts), steps, _MAX)
+    at_high = np.where(numbers == np.repeat(high, counts), steps, _MAX)
+    low_step = np.minimum.reduceat(at_low, starts)
+    high_step = np.minimum.reduceat(at_high, starts)
+    return _Segments(counts, first, last, low, low_step, high, high_step)
+
+
+def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
+    """The rows of ``merge_series``, sorted by (key, run): one for each series of the entries.
+
+    ``late`` is the number of the last entry where the entries themselves are not an ascending
+    chain, so that points may repeat; the statement adds what it finds against the table.
+    """
+    sizes = np.array([len(e.counts) for e in entries])
+    counts = _joined([e.counts for e in entries])
+    keys = _joined([e.keys for e in entries])
+    runs = np.repeat(np.array([e.run for e in entries], INT64), sizes)
+    journals = np.repeat(np.array([e.journal for e in entries], INT64), sizes)
+    seg = _segments(entries, counts)
+
+    order = np.lexsort((runs, keys))
+    keys, runs, journals = keys[order], runs[order], journals[order]
+    fresh = np.ones(len(order), np.bool_)
+    fresh[1:] = (keys[1:] != keys[:-1]) | (runs[1:] != runs[:-1])
+    starts = np.flatnonzero(fresh)
+    sizes = np.diff(np.append(starts, len(order)))
+    first = [column[order] for column in seg.first]
+    last = [column[order] for column in seg.last]
+    broken = np.zeros(len(order), np.bool_)
+    broken[1:] = ~_greater(first, last) & ~fresh[1:]
+    disordered = np.logical_or.reduceat(broken, starts)
+    newest = np.maximum.reduceat(journals, starts)
+
+    firsts = [column[starts] for column in first]
+    lasts = [column[starts + sizes - 1] for column in last]
+    for group in np.flatnonzero(disordered):
+        rows = range(starts[group], starts[group] + sizes[group])
+        least = min(rows, key=lambda row: tuple(column[row] for column in first))
+        greatest = max(rows, key=lambda row: tuple(column[row] for column in last))
+        for column, source in zip(firsts, first, strict=True):
+            column[group] = source[least]
+        for column, source in zip(lasts, last, strict=True):
+            column[group] = source[greatest]
+
+    low, low_step = _extreme(np.minimum, seg.low[order], seg.low_step[order], starts, sizes)
+    high, high_step = _extreme(np.maximum, seg.high[order], seg.high_step[order], starts, sizes)
+    columns = [
+        keys[starts].tolist(),
+        runs[starts].tolist(),
+        np.add.reduceat(seg.counts[order], starts).tolist(),
+        np.where(disordered, newest, 0).tolist(),
+        *[column.tolist() for column in (*firsts, *lasts)],
+        *_nullable(low, low_step, _NAN),
+        *_nullable(high, high_step, _MIN),
+        newest.tolist(),
+    ]
+    return list(zip(*columns, strict=True))
+
+
+def _joined(parts: Sequence[Numbers]) -> Ints:
+    return np.concatenate([np.asarray(part, INT64) for part in parts])
+
+
+def _greater(first: Sequence[Ints], last: Sequence[Ints]) -> npt.NDArray[np.bool_]:
+    """Whether each segment begins after the one before it ends."""
+    (step, time, value), (last_step, last_time, last_value) = (
+        [column[1:] for column in first],
+        [column[:-1] for column in last],
+    )
+    return (step > last_step) | (
+        (step == last_step)
+        & ((time > last_time) | ((time == last_time) & (value > last_value)))
+    )
+
+
+def _extreme(
+    reduce: np.ufunc, values: Ints, steps: Ints, starts: Ints, sizes: npt.NDArray[np.int64]
+) -> tuple[Ints, Ints]:
+    """The extreme of each group of segments and the least step that has it."""
+    if len(starts) == len(values):
+        return values, steps
+    best = reduce.reduceat(values, starts)
+    at_best = np.where(values == np.repeat(best, sizes), steps, _MAX)
+    return best, np.minimum.reduceat(at_best, starts)
+
+
+def _nullable(values: Ints, steps: Ints, nothing: int) -> tuple[list[int | None], list[int | None]]:
+    """Lists in which a series without a number has nulls."""
+    value_list: list[int | None] = values.tolist()
+    step_list: list[int | None] = steps.tolist()
+    for row in np.flatnonzero(values == nothing).tolist():
+        value_list[row] = step_list[row] = None
+    return value_list, step_list

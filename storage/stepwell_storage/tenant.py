@@ -1,0 +1,316 @@
+"""One tenant: its database, its committer, its artifacts, its events.  What callers talk to."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stepwell_storage import console, experiments, search, series
+from stepwell_storage.artifacts import Artifacts
+from stepwell_storage.catalog import CreateRun
+from stepwell_storage.clock import now_ms
+from stepwell_storage.committer import Committer, Gauge, Job
+from stepwell_storage.compaction import Sealed
+from stepwell_storage.database import Database, Reader, Transaction
+from stepwell_storage.errors import Busy, NotFound
+from stepwell_storage.events import Events
+from stepwell_storage.journal import LogJob
+from stepwell_storage.points import Points
+from stepwell_storage.records import (
+    Ack,
+    Batch,
+    ConsoleLine,
+    ConsolePage,
+    Experiment,
+    ExperimentChange,
+    ExperimentPage,
+    NewRun,
+    Run,
+    RunChange,
+    RunPage,
+    RunQuery,
+    SeriesPage,
+)
+from stepwell_storage.runs import RunState
+from stepwell_storage.sqlite import Sqlite
+from stepwell_storage.statements import sql
+from stepwell_storage.writer import Change, Maintain, Stale, Writer
+
+T = TypeVar("T")
+
+
+class Tenant:
+    """Made by :meth:`open`; every method may be called by any number of tasks.
+
+    What a call acknowledges is committed and synced, and seen by every later read.
+    """
+
+    def __init__(self, name: str, folder: Path | None, database: Database, writer: Writer) -> None:
+        self.name = name
+        self.folder = folder
+        self.events = writer.events
+        self.artifacts = Artifacts((folder or Path("/nonexistent")) / "artifacts")
+        self.writer = writer
+        self._database = database
+        self._committer: Committer | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        name: str,
+        folder: Path | None,
+        *,
+        gauge: Gauge,
+        max_queue_bytes: int,
+        max_journal_bytes: int,
+    ) -> "Tenant":
+        """Open the tenant in ``folder``, made as needed; None is an empty one in memory."""
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        database = await Sqlite.open(folder / "tenant.db" if folder else None)
+        writer = Writer(name, database, Events(), max_journal_bytes)
+        try:
+            await writer.recover()
+        except BaseException:
+            await database.close()
+            raise
+        tenant = cls(name, folder, database, writer)
+        tenant._committer = Committer(
+            name,
+            writer.apply,
+            max_bytes=max_queue_bytes,
+            gauge=gauge,
+            pause=writer.backlog.pause_s,
+        )
+        return tenant
+
+    async def close(self) -> None:
+        """Commit what is queued, catch the statistics up, close the file."""
+        self.events.close()
+        if self._committer is not None:
+            with contextlib.suppress(Busy):
+                self._committer.submit(Change(self.writer.flush))
+            await self._committer.close()
+        await self._database.close()
+
+    @property
+    def committer(self) -> Committer:
+        assert self._committer is not None
+        return self._committer
+
+    async def _submit(self, job: Job) -> Any:
+        return await self.committer.submit(job)
+
+    async def _change(self, work: Callable[[Transaction], Awaitable[T]], size: int = 256) -> T:
+        result: T = await self._submit(Change(work, size))
+        return result
+
+    @contextlib.asynccontextmanager
+    async def _read(self, *, settled: bool = True) -> AsyncIterator[Reader]:
+        """A snapshot that holds everything acknowledged so far, statistics included."""
+        if settled:
+            await self.settle()
+        async with self._database.snapshot() as reader:
+            yield reader
+
+    async def settle(self) -> None:
+        """Catch the statistics up with the journal, if they are behind."""
+        if self.writer.window:
+            await self._change(self.writer.flush)
+
+    # --- experiments ---------------------------------------------------------------------------
+
+    async def create_experiment(
+        self,
+        name: str,
+        *,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        artifact_location: str | None = None,
+    ) -> Experiment:
+        create = self.writer.catalog.create_experiment
+        experiment_id = await self._change(
+            lambda tx: create(tx, name, description, tags or {}, artifact_location)
+        )
+        return await self.experiment(experiment_id)
+
+    async def experiment(self, experiment_id: str) -> Experiment:
+        async with self._read(settled=False) as reader:
+            return await experiments.find(reader, sql.experiment_by_id, experiment_id)
+
+    async def experiment_by_name(self, name: str) -> Experiment:
+        async with self._read(settled=False) as reader:
+            return await experiments.find(reader, sql.experiment_by_name, name)
+
+    async def experiment_by_number(self, number: int) -> Experiment:
+        async with self._read(settled=False) as reader:
+            return await experiments.find(reader, sql.experiment_by_number, number)
+
+    async def experiments(
+        self,
+        *,
+        lifecycle: str = "active",
+        limit: int = 50,
+        offset: int = 0,
+        cursor: str | None = None,
+    ) -> ExperimentPage:
+        async with self._read(settled=False) as reader:
+            return await experiments.page(
+                reader, lifecycle=lifecycle, limit=limit, offset=offset, cursor=cursor
+            )
+
+    async def change_experiment(self, experiment_id: str, change: ExperimentChange) -> Experiment:
+        work = self.writer.catalog.change_experiment
+        await self._change(lambda tx: work(tx, experiment_id, change))
+        return await self.experiment(experiment_id)
+
+    # --- runs ----------------------------------------------------------------------------------
+
+    async def _state(self, run_id: str) -> RunState:
+        runs = self.writer.runs
+        state = runs.get(run_id)
+        attempts = 0
+        while state is None and attempts < 10:
+            attempts += 1
+            version = runs.version
+            async with self._read(settled=False) as reader:
+                await runs.load(reader, [run_id])
+            state = runs.get(run_id)
+            if state is None and version == runs.version:
+                break
+        if state is None:
+            raise NotFound(f"there is no run {run_id}")
+        return state
+
+    async def require_run(self, run_id: str) -> None:
+        """Raises NotFound where the run does not exist."""
+        if self.writer.runs.get(run_id) is None:
+            await self._state(run_id)
+
+    async def create_run(self, new: NewRun) -> tuple[Run, bool]:
+        """The run, and whether it is new: one whose id exists already is returned as it is."""
+        job = CreateRun(new)
+        created = await self._submit(job)
+        if not created:
+            return await self.run(new.run_id), False
+        assert job.experiment is not None
+        return experiments.just_created(new, job.experiment, now_ms()), True
+
+    async def run(self, run_id: str, *, max_keys: int = 1_000) -> Run:
+        async with self._read() as reader:
+            return await search.one(reader, run_id, max_keys=max_keys)
+
+    async def change_run(self, run_id: str, change: RunChange) -> Run:
+        work = self.writer.catalog.change_run
+        await self._change(lambda tx: work(tx, run_id, change))
+        return await self.run(run_id)
+
+    async def search(self, query: RunQuery) -> RunPage:
+        async with self._read() as reader:
+            return await search.find(reader, query)
+
+    # --- logging -------------------------------------------------------------------------------
+
+    async def log(self, run_id: str, batch: Batch) -> Ack:
+        """Returns once the batch is on disk, whole; raises with nothing of it written."""
+        state = self.writer.runs.get(run_id) or await self._state(run_id)
+        ack: Ack = await self.committer.submit(LogJob(state, batch, now_ms()))
+        return ack
+
+    async def log_console(self, run_id: str, lines: Sequence[ConsoleLine]) -> int:
+        state = await self._state(run_id)
+        size = sum(len(line.text) for line in lines) + 64 * len(lines)
+        count = await self._change(lambda tx: console.append(tx, state, lines), size)
+        data: dict[str, object] = {"lines": count}
+        self.events.publish(run_id, "console", data)
+        return count
+
+    # --- series --------------------------------------------------------------------------------
+
+    async def series(
+        self, run_id: str, *, prefix: str = "", cursor: str | None = None, limit: int = 1_000
+    ) -> SeriesPage:
+        state = await self._state(run_id)
+        async with self._read() as reader:
+            return await series.page(reader, state.id, prefix=prefix, cursor=cursor, limit=limit)
+
+    async def history(
+        self,
+        run_id: str,
+        key: str,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        cursor: str | None = None,
+        limit: int = 10_000,
+    ) -> series.HistoryPage:
+        state = await self._state(run_id)
+        async with self._read(settled=False) as reader:
+            found = series.Series(reader, state.id, key, self._place(run_id, key))
+            return await found.page(series.Steps.of(start_step, end_step), cursor, limit)
+
+    async def points(
+        self,
+        run_id: str,
+        key: str,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+    ) -> Points:
+        state = await self._state(run_id)
+        async with self._read(settled=False) as reader:
+            found = series.Series(reader, state.id, key, self._place(run_id, key))
+            return await found.points(series.Steps.of(start_step, end_step))
+
+    async def charts(
+        self,
+        run_ids: Sequence[str],
+        keys: Sequence[str],
+        *,
+        max_points: int | None,
+        start_step: int | None = None,
+        end_step: int | None = None,
+    ) -> list[series.Chart]:
+        """Every pair of a run and a key that has points; ``max_points`` None is every point."""
+        states = [await self._state(run_id) for run_id in run_ids]
+        steps = series.Steps.of(start_step, end_step)
+        charts = []
+        async with self._read(settled=False) as reader:
+            tails = series.Tails(reader)
+            for state in states:
+                for key in keys:
+                    place = self._place(state.run_id, key)
+                    found = series.Series(reader, state.id, key, place, tails)
+                    charts.append(await found.chart(state.run_id, steps, max_points))
+                    await asyncio.sleep(0)  # a large request lets the others in
+        return [chart for chart in charts if chart.count]
+
+    def _place(self, run_id: str, key: str) -> dict[str, object]:
+        return {"tenant": self.name, "run": run_id, "series": key}
+
+    async def console(
+        self,
+        run_id: str,
+        *,
+        cursor: str | None = None,
+        tail: int | None = None,
+        limit: int = 1_000,
+    ) -> ConsolePage:
+        state = await self._state(run_id)
+        async with self._read(settled=False) as reader:
+            return await console.page(reader, state.id, cursor=cursor, tail=tail, limit=limit)
+
+    # --- compaction ----------------------------------------------------------------------------
+
+    async def seal(self, sealed: Sealed) -> bool:
+        """Put a unit's chunks in place; False when it no longer fits and was forgotten."""
+        try:
+            await self._change(lambda tx: self.writer.seal(tx, sealed), 4 * sealed.points)
+        except Stale:
+            return False
+        return True
+
+    async def maintain(self) -> None:
+        """Give freed pages back to the file system, a part of them."""
+        await self._submit(Maintain())

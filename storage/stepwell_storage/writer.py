@@ -1,0 +1,228 @@
+"""One tenant's writing side: what the committer's ``apply`` does with a group of jobs.
+
+Everything of a group happens in one transaction, in the order in which it was queued.  What is
+remembered in memory (names, runs, statistics, events) changes only once that is committed.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+from stepwell_storage.backlog import Backlog
+from stepwell_storage.catalog import Catalog, CreateRun
+from stepwell_storage.committer import Job
+from stepwell_storage.compaction import Sealed
+from stepwell_storage.database import Database, Transaction, in_list
+from stepwell_storage.errors import Conflict, Corrupt, Invalid, NotFound, StorageError
+from stepwell_storage.events import Events
+from stepwell_storage.journal import Journal, LogJob
+from stepwell_storage.names import Counter, Names, pages
+from stepwell_storage.payloads import decode
+from stepwell_storage.runs import Runs
+from stepwell_storage.statements import sql
+from stepwell_storage.statistics import Entry, Window
+
+logger = logging.getLogger(__name__)
+
+FLUSH_INTERVAL_S = 0.25
+MAX_WINDOW_BYTES = 32 * 1024 * 1024
+
+
+class Change(Job):
+    """Any other write: ``work`` checks first, then writes, and its result is the job's."""
+
+    __slots__ = ("work",)
+
+    def __init__(self, work: Callable[[Transaction], Awaitable[Any]], size: int = 256) -> None:
+        super().__init__(size)
+        self.work = work
+
+
+class Maintain(Job):
+    """Give freed pages back.  Happens after the group's transaction, outside of any."""
+
+    __slots__ = ()
+
+
+class Stale(StorageError):
+    """What compaction built no longer fits what is there: roll back and forget it."""
+
+
+class Writer:
+    def __init__(self, name: str, database: Database, events: Events, max_journal: int) -> None:
+        self._name = name
+        self._database = database
+        self.events = events
+        self._effects: list[Callable[[], None]] = []
+        self.names = Names()
+        self.runs = Runs()
+        self.window = Window()
+        self.backlog = Backlog(max_journal)
+        self.catalog = Catalog(self.names, self.runs, events, self._effects.append)
+        self._journal = Journal(self.names)
+        self._journal_ids = Counter("journal")
+        self._chunk_ids = Counter("chunk")
+        self._flushed_at = time.monotonic()
+        self.points = 0
+
+    async def recover(self) -> None:
+        """Make the tenant's first rows, and count what a crash left uncounted."""
+        async with self._database.transaction() as tx:
+            await self.catalog.make_default(tx, self._name)
+            rows = await tx.fetch(sql.meta, ("counted",))
+            counted = rows[0][0] if rows else 0
+            for number, run, points, payload in await tx.fetch(sql.journal_after, (counted,)):
+                self._recount(number, run, points, payload)
+            if self.window:
+                await self.window.flush(tx)
+        self._committed()
+        self.window.clear()
+        async with self._database.snapshot() as reader:
+            self.backlog.load(await reader.fetch(sql.journal_by_run))
+
+    def _recount(self, number: int, run: int, points: int, payload: bytes) -> None:
+        try:
+            row = decode(payload)
+        except Corrupt as error:
+            logger.error(
+                "tenant %s, journal row %d of run row %d (%d points) is damaged: %s",
+                self._name, number, run, points, error.reason,
+            )  # fmt: skip
+            return
+        columns = (row.steps.tobytes(), row.timestamps.tobytes(), row.values.tobytes())
+        self.window.add(Entry(number, run, row.keys, row.counts, *columns))
+
+    async def apply(self, jobs: Sequence[Job]) -> None:
+        """Run a group in one transaction; raises when the transaction as a whole failed."""
+        writes = [job for job in jobs if type(job) is not Maintain]
+        if writes:
+            await self._write(writes)
+        if len(writes) < len(jobs):
+            await self._database.maintain()
+
+    async def _write(self, jobs: Sequence[Job]) -> None:
+        try:
+            async with self._database.transaction() as tx:
+                for kind, group in groupby(jobs, type):
+                    await self._dispatch(tx, kind, list(group))
+                flushing = self.window and self._due()
+                if flushing:
+                    await self.window.flush(tx)
+        except BaseException:
+            self._rolled_back()
+            raise
+        if flushing:
+            self._flushed()
+        self._committed()
+
+    async def _dispatch(self, tx: Transaction, kind: type[Job], jobs: list[Any]) -> None:
+        if kind is LogJob:
+            await self._log(tx, jobs)
+        elif kind is CreateRun:
+            await self.catalog.create_runs(tx, jobs)
+        else:
+            for job in jobs:
+                try:
+                    job.result = await job.work(tx)
+                except (NotFound, Conflict, Invalid) as error:
+                    job.fail(error)
+
+    async def _log(self, tx: Transaction, jobs: list[LogJob]) -> None:
+        for run in {job.run for job in jobs if job.run.keys is None}:
+            rows = await tx.fetch(sql.keys_of_run, (run.id,))
+            run.keys = {key for (key,) in rows} | self.window.keys_of(run.id)
+        good = await self._journal.check(tx, jobs)
+        numbers = await self._journal_ids.take(tx, sum(1 for job in good if job.batch.steps))
+        entries = await self._journal.write(tx, good, numbers)
+        self._effects.append(lambda: self._logged(good, entries))
+
+    def _logged(self, jobs: Sequence[LogJob], entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            points = len(entry.steps) // 8
+            self.window.add(entry)
+            self.points += points
+            self.backlog.add(
+                entry.run, rows=1, points=points, size=12 * points + 64, series=len(entry.keys)
+            )
+        beats, writers = self.window.heartbeats, self.window.writers
+        for job in jobs:
+            beats[job.run.id] = job.at
+            if job.batch.rank is not None:
+                writers[job.run.id, job.batch.rank] = job.at
+            if self.events.watched(job.run.run_id):
+                self._publish(job)
+
+    def _publish(self, job: LogJob) -> None:
+        batch, run_id = job.batch, job.run.run_id
+        if batch.keys:
+            data = {
+                "run_id": run_id,
+                "series": [{"key": k, "points": n} for k, n in zip(batch.keys, batch.counts)],
+            }
+            self.events.publish(run_id, "points", data)
+        if batch.params:
+            self.events.publish(run_id, "params", {"params": dict(batch.params)})
+        if batch.tags:
+            self.events.publish(run_id, "tags", {"tags": dict(batch.tags)})
+
+    # --- statistics ----------------------------------------------------------------------------
+
+    def _due(self) -> bool:
+        age = time.monotonic() - self._flushed_at
+        return age >= FLUSH_INTERVAL_S or self.window.bytes > MAX_WINDOW_BYTES
+
+    async def flush(self, tx: Transaction) -> None:
+        """Catch the statistics up, for whoever is about to read them."""
+        if self.window:
+            await self.window.flush(tx)
+            self._effects.append(self._flushed)
+
+    def _flushed(self) -> None:
+        self.window.clear()
+        self._flushed_at = time.monotonic()
+
+    # --- compaction ----------------------------------------------------------------------------
+
+    async def seal(self, tx: Transaction, sealed: Sealed) -> None:
+        """Put chunks in the place of the journal rows and chunks that they were made of.
+
+        By exact lists of numbers, never by a watermark; raises Stale when a row is gone.
+        """
+        await _delete_exactly(tx, sql.delete_journal, sealed.journal)
+        await _delete_exactly(tx, sql.delete_chunks, sealed.absorbed)
+        numbers = await self._chunk_ids.take(tx, len(sealed.chunks))
+        rows = [
+            (number, sealed.run, *chunk)
+            for number, chunk in zip(numbers, sealed.chunks, strict=True)
+        ]
+        await tx.executemany(sql.insert_chunk, rows)
+        corrections = [(gone, upto, key, sealed.run) for key, gone, upto in sealed.corrections]
+        await tx.executemany(sql.correct_series, corrections)
+        self._effects.append(
+            lambda: self.backlog.remove(
+                sealed.run, rows=len(sealed.journal), points=sealed.points,
+                size=12 * sealed.points + 64 * len(sealed.journal),
+            )  # fmt: skip
+        )
+
+    # --- after the transaction -----------------------------------------------------------------
+
+    def _committed(self) -> None:
+        for part in (self.names, self._journal, self._journal_ids, self._chunk_ids, self.catalog):
+            part.commit()
+        effects, self._effects[:] = self._effects[:], []
+        for effect in effects:
+            effect()
+
+    def _rolled_back(self) -> None:
+        for part in (self.names, self._journal, self._journal_ids, self._chunk_ids, self.catalog):
+            part.rollback()
+        self._effects.clear()
+
+
+async def _delete_exactly(tx: Transaction, statement: str, numbers: Sequence[int]) -> None:
+    for page in pages(numbers):
+        if await tx.execute(in_list(statement, len(page)), page) != len(page):
+            raise Stale
