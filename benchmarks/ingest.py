@@ -1,0 +1,128 @@
+"""Logging: batches of every size by both formats, single steps, wide steps, and new runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from benchmarks import bodies
+from benchmarks.api import Caller
+from benchmarks.bodies import Shape
+from benchmarks.load import Source
+from benchmarks.plan import Plan
+from benchmarks.report import Goal, Result, at_least, at_most
+from benchmarks.rounds import Pair, pair, summary
+
+_FORMATS: dict[str, Callable[[str, Shape, int], Source]] = {
+    "json": bodies.json_batches,
+    "columnar": bodies.columnar_batches,
+}
+_BATCH_GOALS: dict[str, tuple[Goal, ...]] = {"json_1000x16": (at_least("ratio", 0.35),)}
+_STEP_GOALS = (at_least("ratio", 0.25), at_most("p99_ms", 10.0))
+_NARROW, _WIDE = Shape(10, 100), Shape(1_000, 1)
+
+
+def batches(plan: Plan) -> Iterator[Result]:
+    """Each size and number of clients; 1,000 points by 16 clients is the headline."""
+    with pair(plan) as both:
+        for form in _FORMATS:
+            for points in plan.sizes:
+                for clients in plan.clients:
+                    case = f"{form}_{points}x{clients}"
+                    headline = points == 1_000 and clients == 16
+                    yield compare(
+                        both,
+                        f"log_batch_{case}",
+                        sources(both, form, bodies.shape_of(points), clients),
+                        bodies.shape_of(points),
+                        goals=_BATCH_GOALS.get(case, ()),
+                        seconds=plan.seconds * (2 if headline else 1),
+                    )
+
+
+def one_series(plan: Plan) -> Iterator[Result]:
+    """1,000 points of one key in a request: the narrowest there is."""
+    shape = Shape(1, 1_000)
+    with pair(plan) as both:
+        for form in _FORMATS:
+            clients = sources(both, form, shape, 16)
+            yield compare(both, f"log_batch_{form}_one_series", clients, shape)
+
+
+def one_step(plan: Plan) -> Iterator[Result]:
+    """A training step's three metrics in a request of their own."""
+    shape = Shape(3, 1)
+    with pair(plan) as both:
+        clients = sources(both, "json", shape, 16)
+        yield compare(both, "one_step", clients, shape, goals=_STEP_GOALS, seconds=2 * plan.seconds)
+
+
+def wide(plan: Plan) -> Iterator[Result]:
+    """1,000 keys with a point each, against ten keys with a hundred: the cost of a point."""
+    with pair(plan) as both:
+        for form in _FORMATS:
+            narrow_rounds, _ = both.alternate(sources(both, form, _NARROW, 16))
+            wide_rounds, base_rounds = both.alternate(sources(both, form, _WIDE, 16))
+            narrow = summary(narrow_rounds, _NARROW.points)
+            figures = summary(wide_rounds, _WIDE.points)
+            figures["narrow_points_per_s"] = narrow["points_per_s"]
+            figures["wide_over_narrow_cost"] = round(
+                narrow["points_per_s"] / max(figures["points_per_s"], 1), 3
+            )
+            base = summary(base_rounds, _WIDE.points)
+            yield Result(
+                f"wide_{form}",
+                figures,
+                settings(both, 16, _WIDE, plan.seconds),
+                baseline=base,
+                ratio=figures["points_per_s"] / base["points_per_s"],
+                goals=(at_most("wide_over_narrow_cost", 3.0),),
+            )
+
+
+def creation(plan: Plan) -> Iterator[Result]:
+    """Runs created, each with a name, a user, a tag and five parameters."""
+    with pair(plan) as both:
+        clients = [bodies.creations(seed) for seed in range(8)]
+        yield compare(
+            both, "create_run", clients, Shape(1, 1), goals=(at_least("requests_per_s", 4_000),)
+        )
+
+
+def sources(both: Pair, form: str, shape: Shape, clients: int) -> list[Source]:
+    """A run of its own for each client."""
+    make = _FORMATS[form]
+    with Caller(both.ours.port) as caller:
+        runs = [caller.create_run(name=f"{form}-{seed}") for seed in range(clients)]
+    return [make(bodies.log_path(run), shape, seed) for seed, run in enumerate(runs)]
+
+
+def compare(
+    both: Pair,
+    name: str,
+    clients: list[Source],
+    shape: Shape,
+    *,
+    goals: tuple[Goal, ...] = (),
+    seconds: float | None = None,
+) -> Result:
+    ours, base = both.alternate(clients, seconds=seconds)
+    figures, baseline = summary(ours, shape.points), summary(base, shape.points)
+    return Result(
+        name,
+        figures,
+        settings(both, len(clients), shape, seconds or both.plan.seconds),
+        baseline=baseline,
+        ratio=figures["requests_per_s"] / baseline["requests_per_s"],
+        goals=goals,
+    )
+
+
+def settings(both: Pair, clients: int, shape: Shape, seconds: float) -> dict[str, float | str]:
+    return {
+        "clients": clients,
+        "points": shape.points,
+        "keys": shape.keys,
+        "seconds": seconds,
+        "rounds": both.plan.rounds,
+        "baseline": "decode and discard",
+    }
