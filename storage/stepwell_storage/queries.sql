@@ -1,9 +1,6 @@
 -- next_block: take a block of numbers of one kind
 update counter set next = next + ? where name = ? returning next;
 
--- counters: where each kind of number goes on
-select name, next from counter;
-
 -- make_counter: a kind of number that is used for the first time
 insert into counter (name, next) values (?, ?) on conflict (name) do nothing;
 
@@ -15,9 +12,6 @@ insert into meta (name, value) values (?, ?) on conflict (name) do update set va
 
 -- names_by_text: the numbers of some keys
 select text, id from name where text in (?*);
-
--- names_by_id: the texts of some keys
-select id, text from name where id in (?*);
 
 -- insert_name: a key that is used for the first time
 insert into name (id, text) values (?, ?);
@@ -197,18 +191,8 @@ insert into chunk (id, run, key, count, first_step, first_timestamp, first,
                    last_step, last_timestamp, last, summary, data)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- series_chunks: the chunks of a series within a range of steps, a page
-select id, first_step, first_timestamp, first, last_step, last_timestamp, last, data
-from chunk where run = ? and key = ? and first_step <= ? and last_step >= ?
-order by first_step, first_timestamp, first;
-
 -- series_ranges: the same without the points
 select id, count, first_step, first_timestamp, first, last_step, last_timestamp, last
-from chunk where run = ? and key = ? and first_step <= ? and last_step >= ?
-order by first_step, first_timestamp, first;
-
--- series_summaries: the same with what charts need
-select id, count, first_step, first_timestamp, first, last_step, last_timestamp, last, summary
 from chunk where run = ? and key = ? and first_step <= ? and last_step >= ?
 order by first_step, first_timestamp, first;
 
@@ -230,5 +214,41 @@ select coalesce(max(first_line + lines), 0) from console where run = ?;
 -- console_from: lines from one on
 select first_line, lines, payload from console where run = ? and first_line + lines > ? order by first_line limit ?;
 
--- run_number: the row number of a run
-select id, experiment, lifecycle, stop_requested from run where run_id = ?;
+-- chunk_summaries: what charts need of some chunks
+select id, summary from chunk where id in (?*);
+
+-- all_runs: for verify
+select id, run_id from run order by id;
+
+-- all_series: for verify
+select key, count, late, first_step, first_timestamp, first, last_step, last_timestamp, last,
+       low, low_step, high, high_step
+from series where run = ?;
+
+-- all_chunks: for verify
+select key, id from chunk where run = ? order by key, first_step;
+
+-- whole_chunk: for verify
+select count, first_step, first_timestamp, first, last_step, last_timestamp, last, summary, data
+from chunk where id = ?;
+
+-- names_of_run: for verify
+select n.id, n.text from series s join name n on n.id = s.key where s.run = ?;
+
+-- orphans_of_chunk: for verify
+select distinct run from chunk where run not in (select id from run);
+
+-- orphans_of_journal: for verify
+select distinct run from journal where run not in (select id from run);
+
+-- orphans_of_series: for verify
+select distinct run from series where run not in (select id from run);
+
+-- orphans_of_param: for verify
+select distinct run from param where run not in (select id from run);
+
+-- orphans_of_tag: for verify
+select distinct run from tag where run not in (select id from run);
+
+-- orphans_of_console: for verify
+select distinct run from console where run not in (select id from run);

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stepwell_storage import console, experiments, search, series
+from stepwell_storage import console, experiments, search, series as reading
 from stepwell_storage.artifacts import Artifacts
 from stepwell_storage.catalog import CreateRun
 from stepwell_storage.clock import now_ms
@@ -233,7 +233,7 @@ class Tenant:
     ) -> SeriesPage:
         state = await self._state(run_id)
         async with self._read() as reader:
-            return await series.page(reader, state.id, prefix=prefix, cursor=cursor, limit=limit)
+            return await reading.page(reader, state.id, prefix=prefix, cursor=cursor, limit=limit)
 
     async def history(
         self,
@@ -244,11 +244,11 @@ class Tenant:
         end_step: int | None = None,
         cursor: str | None = None,
         limit: int = 10_000,
-    ) -> series.HistoryPage:
+    ) -> reading.HistoryPage:
         state = await self._state(run_id)
         async with self._read(settled=False) as reader:
-            found = series.Series(reader, state.id, key, self._place(run_id, key))
-            return await found.page(series.Steps.of(start_step, end_step), cursor, limit)
+            found = reading.Series(reader, state.id, key, self._place(run_id, key))
+            return await found.page(reading.Steps.of(start_step, end_step), cursor, limit)
 
     async def points(
         self,
@@ -260,8 +260,8 @@ class Tenant:
     ) -> Points:
         state = await self._state(run_id)
         async with self._read(settled=False) as reader:
-            found = series.Series(reader, state.id, key, self._place(run_id, key))
-            return await found.points(series.Steps.of(start_step, end_step))
+            found = reading.Series(reader, state.id, key, self._place(run_id, key))
+            return await found.points(reading.Steps.of(start_step, end_step))
 
     async def charts(
         self,
@@ -271,17 +271,17 @@ class Tenant:
         max_points: int | None,
         start_step: int | None = None,
         end_step: int | None = None,
-    ) -> list[series.Chart]:
+    ) -> list[reading.Chart]:
         """Every pair of a run and a key that has points; ``max_points`` None is every point."""
         states = [await self._state(run_id) for run_id in run_ids]
-        steps = series.Steps.of(start_step, end_step)
+        steps = reading.Steps.of(start_step, end_step)
         charts = []
         async with self._read(settled=False) as reader:
-            tails = series.Tails(reader)
+            tails = reading.Tails(reader)
             for state in states:
                 for key in keys:
                     place = self._place(state.run_id, key)
-                    found = series.Series(reader, state.id, key, place, tails)
+                    found = reading.Series(reader, state.id, key, place, tails)
                     charts.append(await found.chart(state.run_id, steps, max_points))
                     await asyncio.sleep(0)  # a large request lets the others in
         return [chart for chart in charts if chart.count]

@@ -1,0 +1,269 @@
+"""The data directory: its lock, its tenants, and the loop that compacts them.
+
+``<data>/tenants/<tenant>/tenant.db`` and ``.../artifacts``.  One process owns a data directory, by
+a kernel lock on ``<data>/lock``, which a killed process cannot leave behind.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepwell_storage.committer import Gauge
+from stepwell_storage.compactor import CompactionFailed, Compactor
+from stepwell_storage.errors import Closed, Corrupt, Invalid, StorageError, Unsupported
+from stepwell_storage.tenant import Tenant
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_TICK_S = 0.1
+_IDLE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    max_queue_bytes: int = 64 * 1024 * 1024
+    max_server_queue_bytes: int = 256 * 1024 * 1024
+    max_journal_bytes: int = 256 * 1024 * 1024
+    max_open_tenants: int = 200
+    compact: bool = True
+
+
+@dataclass(slots=True)
+class _Open:
+    """A tenant that is open or being opened; ``users`` keep it so."""
+
+    ready: asyncio.Task[Tenant]
+    users: int = 0
+
+
+def is_tenant_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+class Store:
+    """One data directory.  Made by :meth:`open`."""
+
+    def __init__(self, data: Path, lock: int, options: Options) -> None:
+        self.data = data
+        self._lock = lock
+        self._options = options
+        self._tenants: OrderedDict[str, _Open] = OrderedDict()
+        self._closing: dict[str, asyncio.Task[None]] = {}
+        self._names: set[str] = set()
+        self._closed = False
+        self._compactor = Compactor()
+        self._compaction: asyncio.Task[None] | None = None
+        self.gauge = Gauge(options.max_server_queue_bytes)
+        self.units = self.unit_points = 0
+        self.unit_seconds = 0.0
+
+    @classmethod
+    async def open(cls, data: Path, options: Options | None = None) -> "Store":
+        """Take the directory, made as needed.  Raises Unsupported when another server owns it."""
+        (data / "tenants").mkdir(parents=True, exist_ok=True, mode=0o700)
+        store = cls(data, take_lock(data / "lock"), options or Options())
+        store._names = {
+            entry.name
+            for entry in os.scandir(data / "tenants")
+            if is_tenant_name(entry.name) and entry.name == entry.name.lower()
+        }
+        if store._options.compact:
+            store._compaction = asyncio.create_task(store._compact(), name="compaction")
+        return store
+
+    async def close(self) -> None:
+        """Commit what is queued and close every tenant.  Compaction is not waited for."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._compaction:
+            self._compaction.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._compaction
+        await self._compactor.close()
+        await asyncio.gather(*(self._shut(name) for name in list(self._tenants)))
+        os.close(self._lock)
+
+    # --- tenants -------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """The tenants on disk, sorted."""
+        return sorted(self._names)
+
+    def exists(self, name: str) -> bool:
+        return name.lower() in self._names
+
+    def opened(self) -> list[Tenant]:
+        """The tenants that are open now."""
+        return [
+            entry.ready.result()
+            for entry in self._tenants.values()
+            if entry.ready.done() and not entry.ready.cancelled() and not entry.ready.exception()
+        ]
+
+    @contextlib.asynccontextmanager
+    async def lease(self, name: str, *, create: bool) -> AsyncIterator[Tenant]:
+        """Hold a tenant open.  Without ``create`` an unknown one is empty, and stays unknown."""
+        if not is_tenant_name(name):
+            raise Invalid("tenant", f"a tenant's name is like {_NAME.pattern}")
+        if self._closed:
+            raise Closed("the store was closed")
+        name = name.lower()
+        if name not in self._names and not create:
+            tenant = await self._open(name, None)
+            try:
+                yield tenant
+            finally:
+                await tenant.close()
+            return
+        entry = self._tenants.get(name) or await self._admit(name)
+        entry.users += 1
+        try:
+            yield entry.ready.result() if entry.ready.done() else await asyncio.shield(entry.ready)
+        finally:
+            entry.users -= 1
+            if name in self._tenants:
+                self._tenants.move_to_end(name)
+
+    async def _admit(self, name: str) -> _Open:
+        while closing := self._closing.get(name):  # never two writers of one file
+            await asyncio.shield(closing)
+        if entry := self._tenants.get(name):
+            return entry
+        folder = self.data / "tenants" / name
+        entry = _Open(asyncio.create_task(self._open(name, folder), name=f"opening of {name}"))
+        self._tenants[name] = entry
+        entry.users += 1  # so that nobody evicts it while it opens
+        try:
+            await self._evict()
+            await asyncio.shield(entry.ready)
+            self._names.add(name)
+        except BaseException:
+            if self._tenants.get(name) is entry:
+                del self._tenants[name]
+            raise
+        finally:
+            entry.users -= 1
+        return entry
+
+    async def _open(self, name: str, folder: Path | None) -> Tenant:
+        options = self._options
+        try:
+            return await Tenant.open(
+                name,
+                folder,
+                gauge=self.gauge,
+                max_queue_bytes=options.max_queue_bytes,
+                max_journal_bytes=options.max_journal_bytes,
+            )
+        except Corrupt as error:
+            raise Corrupt(error.reason, tenant=name, **error.place) from error
+
+    async def _evict(self) -> None:
+        """Close idle tenants beyond the bound, least recently used first."""
+        surplus = len(self._tenants) - self._options.max_open_tenants
+        for name in [name for name, entry in self._tenants.items() if not entry.users]:
+            if surplus <= 0:
+                return
+            surplus -= 1
+            await self._shut(name)
+
+    async def _shut(self, name: str) -> None:
+        entry = self._tenants.pop(name)
+        closing = asyncio.create_task(self._close(name, entry), name=f"closing of {name}")
+        self._closing[name] = closing
+        try:
+            await asyncio.shield(closing)
+        finally:
+            if closing.done():
+                del self._closing[name]
+            else:
+                closing.add_done_callback(lambda _: self._closing.pop(name, None))
+
+    @staticmethod
+    async def _close(name: str, entry: _Open) -> None:
+        try:
+            tenant = await entry.ready
+            await tenant.close()
+        except StorageError as error:
+            logger.error("tenant %s could not be closed cleanly: %s", name, error)
+
+    # --- compaction ----------------------------------------------------------------------------
+
+    async def _compact(self) -> None:
+        """One unit after the other, the most urgent first; a tick when nothing is urgent."""
+        while True:
+            try:
+                busy = await self._compact_most_urgent()
+            except CompactionFailed as error:
+                logger.error("%s; trying again", error)
+                busy = False
+                await asyncio.sleep(1)
+            except Exception:
+                logger.exception("compaction failed; trying again")
+                busy = False
+                await asyncio.sleep(1)
+            if not busy:
+                await asyncio.sleep(_TICK_S)
+
+    async def _compact_most_urgent(self) -> bool:
+        for tenant in self.opened():
+            run = tenant.writer.backlog.next_run()
+            if run is not None:
+                async with self.lease(tenant.name, create=False) as held:
+                    await self.compact_unit(held, run)
+                return True
+        return await self._maintain_idle()
+
+    async def compact_unit(self, tenant: Tenant, run: int) -> bool:
+        """Compact a run's oldest journal rows; False where nothing could be done."""
+        assert tenant.folder is not None
+        start = time.perf_counter()
+        await tenant.settle()
+        sealed = await self._compactor.build(tenant.folder / "tenant.db", run)
+        for what in sealed.damaged:
+            logger.error("tenant %s, run row %d, damaged: %s", tenant.name, run, what)
+        if not sealed.journal or not await tenant.seal(sealed):
+            tenant.writer.backlog.give_up(run)
+            return False
+        self.units += 1
+        self.unit_points += sealed.points
+        self.unit_seconds += time.perf_counter() - start
+        return True
+
+    async def compact(self, name: str) -> None:
+        """Compact everything that a tenant's journal holds, and give freed pages back."""
+        async with self.lease(name, create=False) as tenant:
+            backlog = tenant.writer.backlog
+            while (run := backlog.next_run(everything=True)) is not None:
+                await self.compact_unit(tenant, run)
+            await tenant.maintain()
+
+    async def _maintain_idle(self) -> bool:
+        """Give pages back where nothing is being written; True if there is more to do."""
+        return False
+
+
+def take_lock(path: Path) -> int:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+        os.close(lock)
+        raise Unsupported(
+            f"{path.parent} belongs to another server (process {owner or 'unknown'}); "
+            "stop that one, or choose another data directory"
+        ) from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
