@@ -7,8 +7,9 @@ of float32 noise (as a training's loss is), written as Python writes a float32 t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import msgspec
 import numpy as np
@@ -31,10 +32,14 @@ _MS_PER_STEP = 100
 
 @dataclass(frozen=True)
 class Shape:
-    """``keys`` series and ``steps`` points of each in one request, interleaved step by step."""
+    """``keys`` series and ``steps`` points of each in one request, interleaved step by step.
+
+    ``steps`` is a power of ten, since only the digits above it are patched.
+    """
 
     keys: int
     steps: int
+    first_key: int = 0
 
     @property
     def points(self) -> int:
@@ -115,7 +120,7 @@ def _json_rows(shape: Shape) -> bytes:
     jitter = np.random.default_rng(0).integers(0, _MS_PER_STEP, shape.steps)
     for step in range(shape.steps):
         at = _FIRST_MS + _MS_PER_STEP * step + int(jitter[step])
-        for key in range(shape.keys):
+        for key in range(shape.first_key, shape.first_key + shape.keys):
             rows.append(
                 f'{{"key":"{key_name(key)}","value":{0.5:.16f},'
                 f'"step":{_FIRST_STEP + step},"timestamp":{at}}},'
@@ -138,7 +143,8 @@ def columnar_batches(path: str, shape: Shape, seed: int) -> Source:
     """The columnar form: int64 steps, int64 times and float64 values of each key."""
     column = bytes(8 * shape.steps)
     series = [
-        wire.ColumnarSeries(key_name(key), column, column, column) for key in range(shape.keys)
+        wire.ColumnarSeries(key_name(shape.first_key + key), column, column, column)
+        for key in range(shape.keys)
     ]
     body = msgspec.msgpack.encode(wire.ColumnarBatch(wire.COLUMNS_FORMAT, series))
     buffer = bytearray(post(path, body, wire.COLUMNS))
@@ -163,9 +169,9 @@ def columnar_batches(path: str, shape: Shape, seed: int) -> Source:
 
 def _columns(buffer: bytearray, shape: Shape) -> tuple[Ints, Ints, Floats]:
     """Views of a columnar request, each of shape (keys, steps): the keys stand at equal strides."""
-    name = key_name(0).encode()
+    name, second = (key_name(shape.first_key + key).encode() for key in (0, 1))
     first = buffer.index(name) + len(name)
-    stride = buffer.find(key_name(1).encode(), first) + len(name) - first if shape.keys > 1 else 0
+    stride = buffer.find(second, first) + len(name) - first if shape.keys > 1 else 0
     size = 8 * shape.steps
     prefix = 2 if size < 1 << 8 else 3 if size < 1 << 16 else 5  # msgpack bin 8, 16, 32
     at = [first + prefix + place * (size + prefix) for place in range(3)]
@@ -175,6 +181,12 @@ def _columns(buffer: bytearray, shape: Shape) -> tuple[Ints, Ints, Floats]:
         np.ndarray(layout, np.int64, buffer, at[1], strides),
         np.ndarray(layout, np.float64, buffer, at[2], strides),
     )
+
+
+def in_turn(sources: Sequence[Source]) -> Source:
+    """One client that takes its requests from each in turn."""
+    turns = cycle(sources)
+    return lambda: next(turns)()
 
 
 def creations(seed: int) -> Source:

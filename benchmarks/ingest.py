@@ -79,6 +79,33 @@ def wide(plan: Plan) -> Iterator[Result]:
             )
 
 
+def many_series(plan: Plan) -> Iterator[Result]:
+    """Runs that grow to 50,000 series each, 1,000 keys a request, by four clients."""
+    groups = 5 if plan.quick else 50
+    with pair(plan) as both:
+        narrow = summary(both.alternate(sources(both, "json", _NARROW, 4))[0], _NARROW.points)
+        with Caller(both.ours.port) as caller:
+            runs = [caller.create_run(name=f"wide-{seed}") for seed in range(4)]
+        clients = [
+            bodies.in_turn(
+                [
+                    bodies.json_batches(bodies.log_path(run), Shape(1_000, 1, 1_000 * group), group)
+                    for group in range(groups)
+                ]
+            )
+            for run in runs
+        ]
+        result = compare(both, "many_series", clients, _WIDE, seconds=4 * plan.seconds)
+        figures = result.figures
+        figures["narrow_points_per_s"] = narrow["points_per_s"]
+        figures["wide_over_narrow_cost"] = round(
+            narrow["points_per_s"] / max(figures["points_per_s"], 1), 3
+        )
+        result.settings["series_per_run"] = 1_000 * groups
+        result.goals = (at_most("wide_over_narrow_cost", 3.0),)
+        yield result
+
+
 def creation(plan: Plan) -> Iterator[Result]:
     """Runs created, each with a name, a user, a tag and five parameters."""
     with pair(plan) as both:
