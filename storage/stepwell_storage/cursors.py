@@ -48,7 +48,7 @@ def decode(kind: str, text: str) -> tuple[Any, ...]:
         raise BadCursor
     try:
         values = msgspec.msgpack.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadCursor from None
     if not isinstance(values, list) or not all(map(_is_value, values)):
         raise BadCursor
