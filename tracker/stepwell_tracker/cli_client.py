@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 import urllib3
@@ -19,6 +20,7 @@ from stepwell_tracker.cli import UNREACHABLE, WRONG_USE, fail
 BASE = "/api/v1/experiments"
 TIMEOUT_S = 30.0
 RETRIES = 2
+RECONNECT_PAUSE_S = 0.5
 T = TypeVar("T")
 Query = Sequence[tuple[str, str | int]]
 
@@ -71,17 +73,20 @@ class Client:
         return self._decode(response.data, kind)
 
     def lines(self, path: str, query: Query = ()) -> Iterator[str]:
-        """The lines of an endless answer, as they come; ends when the server closes it."""
-        response = self._request("GET", path, query=query, stream=True)
-        pending = b""
-        try:
-            for chunk in response.stream(65_536):
-                *whole, pending = (pending + chunk).split(b"\n")
-                yield from (line.rstrip(b"\r").decode(errors="replace") for line in whole)
-        except urllib3.exceptions.HTTPError:
-            return
-        finally:
-            response.close()
+        """The lines of an endless answer, as they come; it ends when the connection does."""
+        return _lines(self._request("GET", path, query=query, stream=True))
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the server answers again within so long."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                if self._pool.request("GET", f"{self.url}/health", retries=False).status == 200:
+                    return True
+            except urllib3.exceptions.HTTPError:
+                pass
+            time.sleep(RECONNECT_PAUSE_S)
+        return False
 
     def _request(
         self,
@@ -116,9 +121,16 @@ class Client:
             fail(f"{self.url} does not answer as a Stepwell server: {error}", UNREACHABLE)
 
 
-def segment(text: str) -> str:
-    """A metric key or artifact path as part of an address."""
-    return quote(text, safe="")
+def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[str]:
+    pending = b""
+    try:
+        for chunk in response.stream(65_536):
+            *whole, pending = (pending + chunk).split(b"\n")
+            yield from (line.rstrip(b"\r").decode(errors="replace") for line in whole)
+    except urllib3.exceptions.HTTPError:
+        return
+    finally:
+        response.close()
 
 
 def dump(value: object) -> str:
