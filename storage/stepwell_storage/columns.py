@@ -1,0 +1,165 @@
+"""Columns of 64-bit entries, written narrow: what journal payloads and small chunks are made of.
+
+Nothing is compressed; each column takes the narrowest form that a glance finds.  That costs
+microseconds, and on training metrics it is as small as zstd at level -5.  docs/format.md has the
+forms; a form's number is never used again for another.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stepwell_storage.errors import Corrupt
+from stepwell_storage.points import FLOAT32, FLOAT64, INT64, Floats, Ints, canonical, float32
+
+PLAIN, EQUAL, SINGLE = 0, 1, 2
+DELTA = {0: 16, 1: 17, 2: 18, 4: 20}  # bytes of a difference
+REPEATED = 128
+"""Added to a form where the column is a shorter one over and over, and only that is written."""
+
+_WIDTHS = {form: width for width, form in DELTA.items()}
+_START = struct.Struct("<qq")  # a column of differences: first entry, smallest difference
+_CRC = struct.Struct("<I")
+_SMALL = 16
+"""Entries up to which a look at the differences costs more than it saves."""
+
+
+def seal(body: bytes) -> bytes:
+    """The body with its CRC-32 behind it."""
+    return body + _CRC.pack(zlib.crc32(body))
+
+
+def pack_ints(column: bytes, period: int) -> tuple[int, bytes]:
+    """The form and bytes of little-endian int64 entries, at least one.
+
+    ``period`` divides their number: after so many the column may start over.
+    """
+    if _repeats(column, 8):
+        return EQUAL, column[:8]
+    form = PLAIN
+    if _repeats(column, period * 8):
+        form, column = REPEATED, column[: period * 8]
+    if len(column) <= _SMALL * 8:
+        return form, column
+    entries = np.frombuffer(column, INT64)
+    differences = entries[1:] - entries[:-1]
+    least = int(differences.min())
+    span = int(differences.max()) - least
+    for width, delta in DELTA.items():
+        if span < 1 << 8 * width:
+            start = _START.pack(int(entries[0]), least)
+            # Narrowing keeps the low bytes, which is where a difference that wrapped stands too.
+            rest = (differences - least).astype(f"<u{width}").tobytes() if width else b""
+            return form | delta, start + rest
+    return form, column
+
+
+def pack_floats(column: bytes) -> tuple[int, bytes]:
+    """The same of float64 entries; NaNs become the one NaN."""
+    if _repeats(column, 8):
+        return EQUAL, canonical(np.frombuffer(column[:8], FLOAT64)).tobytes()
+    if len(column) > _SMALL * 8:
+        values = canonical(np.frombuffer(column, FLOAT64))
+        narrow = float32(values)
+        return (PLAIN, values.tobytes()) if narrow is None else (SINGLE, narrow.tobytes())
+    numbers = struct.unpack(f"<{len(column) // 8}d", column)
+    if (total := sum(numbers)) != total:
+        column = canonical(np.frombuffer(column, FLOAT64)).tobytes()
+    try:
+        short = struct.pack(f"<{len(numbers)}f", *numbers)
+    except OverflowError:
+        return PLAIN, column
+    back = struct.unpack(f"<{len(numbers)}f", short)
+    same = struct.pack(f"<{len(numbers)}d", *back) == column
+    return (SINGLE, short) if same else (PLAIN, column)
+
+
+class Reader:
+    """Takes one column after the other out of a sealed body; ``name`` says of what in errors.
+
+    Every length is checked before anything is allocated for it, so a damaged count is Corrupt and
+    no memory error.  The arrays returned are the caller's own.
+    """
+
+    def __init__(self, body: bytes, offset: int, name: str) -> None:
+        """Checks the seal."""
+        self._body = body
+        self._end = len(body) - _CRC.size
+        self._name = name
+        self.offset = offset
+        if self._end < offset:
+            raise self.corrupt("cut short")
+        (stored,) = _CRC.unpack_from(body, self._end)
+        if zlib.crc32(memoryview(body)[: self._end]) != stored:
+            raise self.corrupt("wrong checksum")
+
+    def corrupt(self, reason: str) -> Corrupt:
+        return Corrupt(f"{self._name}: {reason}")
+
+    def finish(self) -> None:
+        if self.offset != self._end:
+            raise self.corrupt("wrong length")
+
+    def ids(self, count: int, width: int) -> Ints:
+        """Unsigned integers of 1, 2, 4 or 8 bytes."""
+        if width not in (1, 2, 4, 8):
+            raise self.corrupt(f"integers of {width} bytes")
+        return self._entries(count, f"<u{width}").astype(INT64)
+
+    def ints(self, form: int, count: int, period: int) -> Ints:
+        if form == EQUAL:
+            return np.full(count, self._entries(1, INT64)[0], INT64)
+        if not form & REPEATED:
+            return self._distinct_ints(form, count)
+        if not 0 < period <= count or count % period:
+            raise self.corrupt("a repeated column of the wrong length")
+        return np.tile(self._distinct_ints(form & ~REPEATED, period), count // period)
+
+    def floats(self, form: int, count: int) -> Floats:
+        if form == EQUAL:
+            return np.full(count, self._entries(1, FLOAT64)[0], FLOAT64)
+        if form == SINGLE:
+            return self._entries(count, FLOAT32).astype(FLOAT64)
+        if form == PLAIN:
+            return self._entries(count, FLOAT64).copy()
+        raise self._unknown(form)
+
+    def take(self, size: int) -> bytes:
+        if not 0 <= size <= self._end - self.offset:
+            raise self.corrupt("cut short")
+        self.offset += size
+        return self._body[self.offset - size : self.offset]
+
+    def _distinct_ints(self, form: int, count: int) -> Ints:
+        if form == PLAIN:
+            return self._entries(count, INT64).copy()
+        if form not in _WIDTHS:
+            raise self._unknown(form)
+        first, least = self._entries(2, INT64).tolist()
+        entries = np.full(count, least, INT64)
+        if width := _WIDTHS[form]:
+            entries[1:] += self._entries(count - 1, f"<u{width}").astype(INT64)
+        entries[0] = first
+        return np.cumsum(entries, out=entries)
+
+    def _unknown(self, form: int) -> Corrupt:
+        return self.corrupt(f"form {form} of a column is not known to this version")
+
+    def _entries(self, count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """A view of the body, perhaps unaligned."""
+        size = count * np.dtype(dtype).itemsize
+        if not 0 <= size <= self._end - self.offset:
+            raise self.corrupt("cut short")
+        self.offset += size
+        return np.frombuffer(self._body, dtype, count, self.offset - size)
+
+
+def _repeats(column: bytes, size: int) -> bool:
+    """Whether the column is its first ``size`` bytes, more than once."""
+    start = column[:size]
+    return column[size : 2 * size] == start and column == start * (len(column) // size)
