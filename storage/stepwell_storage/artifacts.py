@@ -27,7 +27,7 @@ from stepwell_storage.errors import BadCursor, Full
 from stepwell_storage.folders import Folders, Parts, disk_errors
 from stepwell_storage.paths import check_model_id, check_run_id, split
 
-WRITE_BYTES: Final = 1024 * 1024
+WRITE_BYTES: Final = 256 * 1024
 MAX_ENTRIES_PER_PAGE: Final = 1_000
 _CHECK_BYTES: Final = 4
 

@@ -17,14 +17,55 @@ from collections import deque
 from types import TracebackType
 from typing import Final
 
-from stepwell_storage.records import Event
+import numpy as np
+
+from stepwell_storage.points import FLOAT64, INT64, Points, canonical, to_ordered
+from stepwell_storage.records import Batch, Event, Position
 
 RESET: Final = "reset"
 KEPT_EVENTS: Final = 1_024
 KEPT_ENTRIES: Final = 20_000
 """Of a feed, and of what a subscriber has not read yet; more than that becomes one reset.  An event
-is one entry, and one for each item of the dicts in its data."""
+is one entry, and one for each item of the lists and dicts in its data."""
 LINGER_S: Final = 120.0
+
+
+def points_of(batch: Batch) -> dict[str, object]:
+    """The data of a ``points`` event: for each key the number of points that the batch has of it,
+    and the last of them in the order of the series (not the one written last)."""
+    found: dict[str, tuple[int, Position, float]] = {}
+    steps, timestamps = np.frombuffer(batch.steps, INT64), np.frombuffer(batch.timestamps, INT64)
+    points = Points(steps, timestamps, canonical(np.frombuffer(batch.values, FLOAT64)))
+    end = 0
+    for key, count in zip(batch.keys, batch.counts, strict=True):
+        start, end = end, end + count
+        if not count:
+            continue
+        row = start + _last(points[start:end])
+        position, value = points.position(row), float(points.values[row])
+        if key in found:
+            before = found[key]
+            count += before[0]
+            if before[1] > position:
+                _, position, value = before
+        found[key] = (count, position, value)
+    series = [
+        {
+            "key": key,
+            "count": count,
+            "last": {"step": last.step, "timestamp": last.timestamp, "value": value},
+        }
+        for key, (count, last, value) in found.items()
+    ]
+    return {"series": series}
+
+
+def _last(points: Points) -> int:
+    """The row of the greatest point."""
+    if len(points) == 1:
+        return 0
+    order = np.lexsort((to_ordered(points.values), points.timestamps, points.steps))
+    return int(order[-1])
 
 
 class Events:
@@ -51,7 +92,7 @@ class Events:
         self.number += 1
         if self._feeds:
             event = Event(self.number, run_id, kind, data)
-            weight = 1 + sum(len(item) for item in data.values() if isinstance(item, dict))
+            weight = 1 + sum(len(v) for v in data.values() if isinstance(v, dict | list))
             for name in (run_id, None):
                 if feed := self._feeds.get(name):
                     feed.add(event, weight)
@@ -165,14 +206,28 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
-        while not self._pending:
-            if self._ended:
-                raise StopAsyncIteration
-            self._wake.clear()
-            await self._wake.wait()
+        await self._arrival()
+        if not self._pending:
+            raise StopAsyncIteration
         event, weight = self._pending.popleft()
         self._weight -= weight
         return event
+
+    async def take(self) -> list[Event]:
+        """All that is there, once there is something; nothing at the end.
+
+        Cancelling it loses no event.
+        """
+        await self._arrival()
+        events = [event for event, _ in self._pending]
+        self._pending.clear()
+        self._weight = 0
+        return events
+
+    async def _arrival(self) -> None:
+        while not self._pending and not self._ended:
+            self._wake.clear()
+            await self._wake.wait()
 
     def push(self, event: Event, weight: int) -> None:
         """Called by the feed.  Too much that nobody reads becomes one reset."""
@@ -185,5 +240,6 @@ class Subscription:
         self._wake.set()
 
     def end(self) -> None:
+        """No more events; those that are there can still be read."""
         self._ended = True
         self._wake.set()

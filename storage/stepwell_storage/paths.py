@@ -14,6 +14,7 @@ from stepwell_storage.errors import Invalid
 MAX_PART_BYTES: Final = 255
 MAX_PATH_BYTES: Final = 900
 """In UTF-8.  An object store's keys end at 1,024, and tenant and run stand in front."""
+MAX_PARTS: Final = 100
 
 _RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
 _MODEL_ID: Final = re.compile(r"m-[0-9a-f]{32}")
@@ -49,6 +50,8 @@ def split(path: str) -> tuple[str, ...]:
         level, decoded = decoded, unquote(decoded)
         _refuse_escapes(level)
     parts = tuple(path.split("/"))
+    if len(parts) > MAX_PARTS:
+        raise Invalid("path", f"a path has at most {MAX_PARTS} parts")
     for part in parts:
         if part in ("", "."):
             raise Invalid("path", "a path has no empty parts and no part '.'")
