@@ -33,6 +33,7 @@ class Findings:
     """What was looked at, and what is wrong.  Each problem names its place."""
 
     report: Report
+    step: Callable[[Findings], None]
     tenants: int = 0
     runs: int = 0
     series: int = 0
@@ -44,9 +45,14 @@ class Findings:
         self.report(problem)
 
 
-async def verify(data: Path, report: Report = lambda _: None) -> Findings:
-    """Check every tenant of a data directory; ``report`` hears of each problem as it is found."""
-    findings = Findings(report)
+async def verify(
+    data: Path,
+    report: Report = lambda _: None,
+    step: Callable[[Findings], None] = lambda _: None,
+) -> Findings:
+    """Check every tenant of a data directory; ``report`` hears of each problem as it is found,
+    ``step`` is called after each run."""
+    findings = Findings(report, step)
     if not (data / "tenants").is_dir():
         findings.add(f"{data} is no data directory: it has no folder 'tenants'")
         return findings
@@ -115,6 +121,7 @@ class _Tenant:
         for number, run_id in await self._reader.fetch(sql.all_runs):
             self._findings.runs += 1
             await self._verify_run(number, run_id, counted)
+            self._findings.step(self._findings)
 
     async def _verify_run(self, run: int, run_id: str, counted: int) -> None:
         rows = await self._journal(run, run_id, counted)
@@ -207,4 +214,9 @@ def _extremes(points: Points) -> list[int | None]:
         return [None] * 4
     keys = to_ordered(numbers.values)
     low, high = int(keys.min()), int(keys.max())
-    return [low, int(numbers.steps[keys == low].min()), high, int(numbers.steps[keys == high].min())]
+    return [
+        low,
+        int(numbers.steps[keys == low].min()),
+        high,
+        int(numbers.steps[keys == high].min()),
+    ]

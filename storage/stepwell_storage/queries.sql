@@ -252,3 +252,8 @@ select distinct run from tag where run not in (select id from run);
 
 -- orphans_of_console: for verify
 select distinct run from console where run not in (select id from run);
+
+-- census: how many experiments, runs and points a tenant has
+select (select count(*) from experiment where lifecycle = 'active'),
+       (select count(*) from run where lifecycle = 'active'),
+       (select coalesce(sum(count), 0) from series);

@@ -94,7 +94,7 @@ class Follower:
         self._line({"status": run.status, "lifecycle": run.lifecycle}, text)
 
     def _points(self, keys: Sequence[str], start: int) -> dict[str, list[Point]]:
-        found = {}
+        found: dict[str, list[Point]] = {}
         for index in range(0, len(keys), MAX_SERIES_PER_REQUEST):
             some = list(keys[index : index + MAX_SERIES_PER_REQUEST])
             request = SeriesRequest([self._run], some, start_step=start)
