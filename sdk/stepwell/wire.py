@@ -33,11 +33,13 @@ MAX_SERIES_PER_RUN: Final = 100_000
 MAX_RUNS_PER_PAGE: Final = 1_000
 MAX_POINTS_PER_PAGE: Final = 100_000
 MAX_SERIES_PER_REQUEST: Final = 10_000
+MAX_POINTS_PER_REPLY: Final = 1_000_000
 
 Value = float | Literal["NaN", "Infinity", "-Infinity"]
 """A metric value as JSON carries it."""
 Status = Literal["running", "finished", "failed", "killed", "scheduled"]
 EndStatus = Literal["finished", "failed", "killed"]
+PatchStatus = Literal["running", "finished", "failed", "killed"]
 Lifecycle = Literal["active", "deleted"]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
@@ -98,9 +100,9 @@ class CreateRun(Struct):
 class UpdateRun(Struct):
     """Absent fields stay as they are; a tag set to null is removed; ``running`` resumes."""
 
-    name: ShortText | UnsetType = UNSET
+    name: Name | UnsetType = UNSET
     description: Text | UnsetType = UNSET
-    status: Status | UnsetType = UNSET
+    status: PatchStatus | UnsetType = UNSET
     end_time: Millis | None | UnsetType = UNSET
     tags: dict[str, str | None] = {}
 
@@ -158,7 +160,10 @@ class ColumnarBatch(Struct, array_like=True):
 
 
 class SeriesRequest(Struct):
-    """Every pair of a run and a key; ``max_points`` asks for buckets, null for every point."""
+    """Every pair of a run and a key; ``max_points`` asks for buckets, null for every point.
+
+    The reply holds at most ``MAX_POINTS_PER_REPLY`` points; longer histories are paged.
+    """
 
     run_ids: list[str]
     keys: list[str]
@@ -310,8 +315,9 @@ class Bucket(Struct, gc=False):
 class History(Struct, omit_defaults=True):
     """Points ordered by (step, timestamp, value).
 
-    With ``max_points`` and a longer series, ``points`` are the first, lowest, highest and last
-    points of consecutive ``buckets``, and ``sampled`` is true.
+    With ``max_points``, ``count`` is the number of points behind the answer; for a longer series
+    ``sampled`` is true and ``points`` are the first, lowest, highest and last points of consecutive
+    ``buckets``, in order and each once.
     """
 
     run_id: str
@@ -324,6 +330,8 @@ class History(Struct, omit_defaults=True):
 
 
 class SeriesReply(Struct):
+    """The series that have points; a pair of a run and a key without any is left out."""
+
     series: list[History]
 
 
@@ -404,6 +412,7 @@ class Limits(Struct):
     runs_per_page: int = MAX_RUNS_PER_PAGE
     points_per_page: int = MAX_POINTS_PER_PAGE
     series_per_request: int = MAX_SERIES_PER_REQUEST
+    points_per_reply: int = MAX_POINTS_PER_REPLY
 
 
 class FieldError(Struct):

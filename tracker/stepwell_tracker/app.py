@@ -23,11 +23,17 @@ from stepwell_tracker.tenancy import Tenancy
 
 # In the order of routing: what is asked most stands first, fixed words before parameters.
 CALLS: Sequence[Call] = (
-    *runs.CALLS,
+    *runs.LOGGING,
     *series.CALLS,
+    *runs.CALLS,
     *experiments.CALLS,
     *openapi.CALLS,
 )
+
+# Starlette answers by the nearest ancestor; the router raises HTTPException for an unknown path.
+REFUSALS = (
+    StorageError, Refusal, msgspec.MsgspecError, HTTPException, ClientDisconnect, Exception,
+)  # fmt: skip
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -35,7 +41,7 @@ def create_app(settings: Settings) -> Starlette:
 
     Raises stepwell_storage.errors.Unsupported on startup where the folder has another owner.
     """
-    server = Server(settings)
+    server = Server(settings, CALLS)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -52,10 +58,7 @@ def create_app(settings: Settings) -> Starlette:
             for path in dict.fromkeys(call.path for call in CALLS)
         ],
         middleware=[Middleware(Gate, settings)],
-        exception_handlers=dict.fromkeys(
-            [StorageError, Refusal, msgspec.MsgspecError, HTTPException, ClientDisconnect, Exception],
-            answer_problem,
-        ),
+        exception_handlers=dict.fromkeys(REFUSALS, answer_problem),  # type: ignore[arg-type]
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # a key may end with a slash

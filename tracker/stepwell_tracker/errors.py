@@ -130,8 +130,10 @@ def field_error(exc: msgspec.ValidationError) -> wire.FieldError:
     return wire.FieldError(path=path.removeprefix("."), detail=detail)
 
 
+def slug_of(title: str) -> str:
+    """The ``type`` of a problem: what programs compare, where titles may be reworded."""
+    return "urn:stepwell:problem:" + title.lower().replace(" ", "-")
+
+
 def _problem(status: int, title: str, detail: str) -> wire.Problem:
-    slug = title.lower().replace(" ", "-")
-    return wire.Problem(
-        type=f"urn:stepwell:problem:{slug}", title=title, status=status, detail=detail or title
-    )
+    return wire.Problem(type=slug_of(title), title=title, status=status, detail=detail or title)

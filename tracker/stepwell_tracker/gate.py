@@ -94,9 +94,7 @@ class AllowedHosts:
         return self._any_literal and is_literal(name)
 
     def _listed(self, name: str) -> bool:
-        return name in self._names or any(
-            f"*.{parent}" in self._names for parent in _parents(name)
-        )
+        return name in self._names or any(f"*.{parent}" in self._names for parent in _parents(name))
 
 
 def host_name(host: bytes) -> str | None:

@@ -63,8 +63,9 @@ class Server:
     store: Store
     tenancy: Tenancy
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, calls: Sequence[Call]) -> None:
         self.settings = settings
+        self.calls = calls
 
 
 class Request:

@@ -1,0 +1,173 @@
+"""Points of a request as columns: from JSON's objects, or from the columnar body's arrays.
+
+Pure functions, no I/O.  This is where a request's time goes: at 1,000 points decoding costs about
+190 us, the columns here 100 us.  ``struct.pack`` of a list is twice as fast as ``array`` or NumPy,
+and refuses what is no number; the reason is then found by a slow walk.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from stepwell import wire
+from stepwell_storage.errors import Invalid
+from stepwell_storage.records import Batch
+from stepwell_tracker.labels import check_keys, checked_value, texts
+
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+_ITEM_BYTES = 8
+
+
+def from_json(body: wire.LogBatch, now_ms: int) -> Batch:
+    """The batch of a JSON body; points without a timestamp are of ``now_ms``.  Raises Invalid."""
+    batch = from_points(body.metrics, now_ms) if body.metrics else Batch()
+    if body.params:
+        batch.params = _labels("params", body.params, may_repeat=False)
+    if body.tags:
+        batch.tags = _labels("tags", body.tags, may_repeat=True)
+    batch.rank = _checked_rank(body.rank)
+    return batch
+
+
+def from_points(metrics: Sequence[wire.Metric], now_ms: int) -> Batch:
+    """Points in any order of keys, series by series; each series' points stay in their order."""
+    n = len(metrics)
+    keys = [metric.key for metric in metrics]
+    steps = _int64s([metric.step for metric in metrics], "step", now_ms)
+    timestamps = _int64s([metric.timestamp for metric in metrics], "timestamp", now_ms)
+    values = _doubles([metric.value for metric in metrics])
+    if keys[0] == keys[-1] and keys.count(keys[0]) == n:
+        check_keys(keys[:1], lambda key: "metrics[0].key")
+        return Batch(keys[:1], [n], steps, timestamps, values)
+    distinct = dict.fromkeys(keys)
+    check_keys(distinct, lambda key: f"metrics[{keys.index(key)}].key")
+    if len(distinct) == n:
+        return Batch(keys, [1] * n, steps, timestamps, values)
+    return _grouped(keys, list(distinct), (steps, timestamps, values))
+
+
+def from_mapping(body: wire.LogMetrics, now_ms: int) -> Batch:
+    """The batch of ``log-metrics``: one point of each key, all at one step."""
+    n = len(body.metrics)
+    check_keys(body.metrics, lambda key: f"metrics.{key}")
+    moment = now_ms if body.timestamp is UNSET else body.timestamp
+    return Batch(
+        list(body.metrics),
+        [1] * n,
+        _one_int64("step", body.step) * n,
+        _one_int64("timestamp", moment) * n,
+        struct.pack(f"<{n}d", *[_double(f"metrics.{key}", v) for key, v in body.metrics.items()]),
+    )
+
+
+def from_columns(body: wire.ColumnarBatch) -> Batch:
+    """The batch of a columnar body.  Raises Invalid."""
+    if body.format != wire.COLUMNS_FORMAT:
+        raise Invalid(
+            "format",
+            f"this server takes columnar format {wire.COLUMNS_FORMAT}, not {body.format}",
+        )
+    series = body.series
+    for i, one in enumerate(series):
+        size = len(one.steps)
+        if size % _ITEM_BYTES or not size == len(one.timestamps) == len(one.values):
+            raise _bad_lengths(i, one)
+    keys = [one.key for one in series]
+    check_keys(keys, lambda key: f"series[{keys.index(key)}].key")
+    if len(series) == 1:
+        steps, timestamps, values = series[0].steps, series[0].timestamps, series[0].values
+    else:
+        steps = b"".join([one.steps for one in series])
+        timestamps = b"".join([one.timestamps for one in series])
+        values = b"".join([one.values for one in series])
+    return Batch(
+        keys,
+        [len(one.steps) // _ITEM_BYTES for one in series],
+        steps,
+        timestamps,
+        values,
+        texts("params", body.params),
+        texts("tags", body.tags),
+        _checked_rank(body.rank),
+    )
+
+
+def _grouped(keys: list[str], distinct: list[str], columns: Sequence[bytes]) -> Batch:
+    numbers = {key: number for number, key in enumerate(distinct)}
+    of_point = np.fromiter(map(numbers.__getitem__, keys), np.int32, len(keys))
+    order = np.argsort(of_point, kind="stable")
+    steps, timestamps, values = (np.frombuffer(c, np.int64)[order].tobytes() for c in columns)
+    counts = np.bincount(of_point).tolist()
+    return Batch(distinct, counts, steps, timestamps, values)
+
+
+def _int64s(numbers: list[int] | list[int | UnsetType], name: str, now_ms: int) -> bytes:
+    try:
+        return struct.pack(f"<{len(numbers)}q", *numbers)
+    except struct.error:
+        filled = [now_ms if number is UNSET else number for number in numbers]
+    for i, number in enumerate(filled):
+        if not _INT64_MIN <= number <= _INT64_MAX:
+            raise Invalid(f"metrics[{i}].{name}", f"{name} is beyond 64 bits")
+    return struct.pack(f"<{len(filled)}q", *filled)
+
+
+def _one_int64(path: str, number: int) -> bytes:
+    try:
+        return struct.pack("<q", number)
+    except struct.error:
+        raise Invalid(path, f"{path} is beyond 64 bits") from None
+
+
+def _doubles(values: list[float | str]) -> bytes:
+    try:
+        return struct.pack(f"<{len(values)}d", *values)
+    except struct.error:
+        numbers = [_double(f"metrics[{i}].value", value) for i, value in enumerate(values)]
+        return struct.pack(f"<{len(numbers)}d", *numbers)
+
+
+def _double(path: str, value: float | str) -> float:
+    try:
+        return wire.from_value(value)  # type: ignore[arg-type]
+    except KeyError:
+        raise Invalid(
+            path, 'a value is a number, or one of the texts "NaN", "Infinity" and "-Infinity"'
+        ) from None
+
+
+def _labels(name: str, given: Sequence[wire.KeyValue], *, may_repeat: bool) -> dict[str, str]:
+    keys = [one.key for one in given]
+    check_keys(keys, lambda key: f"{name}[{keys.index(key)}].key")
+    labels: dict[str, str] = {}
+    for i, one in enumerate(given):
+        value = checked_value(f"{name}[{i}].value", one.value)
+        if labels.setdefault(one.key, value) != value:
+            if not may_repeat:
+                raise Invalid(f"{name}[{i}].key", f"{one.key!r} is given twice, differently")
+            labels[one.key] = value
+    return labels
+
+
+def _checked_rank(rank: int | None) -> int | None:
+    if rank is not None and not 0 <= rank <= _INT64_MAX:
+        raise Invalid("rank", "rank is a number from 0")
+    return rank
+
+
+def _bad_lengths(i: int, one: wire.ColumnarSeries) -> Invalid:
+    for name in ("steps", "timestamps", "values"):
+        column: bytes = getattr(one, name)
+        if len(column) % _ITEM_BYTES:
+            return Invalid(
+                f"series[{i}].{name}", f"{len(column)} bytes are no array of 8-byte numbers"
+            )
+    return Invalid(
+        f"series[{i}]",
+        f"{len(one.steps)}, {len(one.timestamps)} and {len(one.values)} bytes of steps, timestamps"
+        " and values: all three have one length",
+    )
