@@ -20,6 +20,10 @@ MAX_PARAMETERS = 10_000
 """Bound of a query's parameters; ``keys`` and ``experiment_id`` may repeat."""
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_mappings = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 class Decoder:
     """Bytes of one media type into one Struct.  Raises Invalid (422) and BadRequest (400)."""
 
@@ -55,12 +59,16 @@ class Decoder:
 
     def _culprit(self, name: str, body: bytes) -> str:
         """The key of the first entry of a mapping that does not fit."""
-        for key, value in msgspec.json.decode(body)[name].items():
+        try:
+            entries = msgspec.json.decode(_mappings(body)[name], type=dict[str, msgspec.Raw])
+        except _UNREADABLE:
+            return "..."  # what follows the wrong field is not even JSON
+        for key, value in entries.items():
             try:
-                msgspec.convert({name: {key: value}}, self._struct)
+                self._decode(msgspec.json.encode({name: {key: value}}))
             except msgspec.ValidationError as error:
                 if field_error(error).path.startswith(name):
-                    return str(key)
+                    return key
         return "..."
 
 

@@ -52,6 +52,8 @@ async def get_history(request: Request) -> Reply:
     """Get the points of one series, in order."""
     query: HistoryQuery = request.query
     key = request.path["key"]
+    if not request.scope["path"].endswith(key):  # the router's pattern drops a last newline
+        raise Invalid("key", "a key has no control characters")
     check_keys([key], lambda key: "key")
     as_columns = request.accepts(wire.COLUMNS)
     if query.max_points is not None:
