@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from operator import sub
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,13 @@ REPEATED = 128
 
 _WIDTHS = {form: width for width, form in DELTA.items()}
 _START = struct.Struct("<qq")  # a column of differences: first entry, smallest difference
+_LIMIT = 1 << 63
 _CRC = struct.Struct("<I")
-_SMALL = 16
-"""Entries up to which a look at the differences costs more than it saves."""
+_CODES = {1: "B", 2: "H", 4: "I"}
+_TINY = 4
+"""Entries up to which differences would be no shorter."""
+_SMALL = 32
+"""Entries up to which plain Python is sooner done than NumPy's calls."""
 
 
 def seal(body: bytes) -> bytes:
@@ -44,8 +49,11 @@ def pack_ints(column: bytes, period: int) -> tuple[int, bytes]:
     form = PLAIN
     if _repeats(column, period * 8):
         form, column = REPEATED, column[: period * 8]
-    if len(column) <= _SMALL * 8:
+    if len(column) <= _TINY * 8:
         return form, column
+    if len(column) <= _SMALL * 8:
+        delta, rest = _pack_few(column)
+        return form | delta, rest
     entries = np.frombuffer(column, INT64)
     differences = entries[1:] - entries[:-1]
     least = int(differences.min())
@@ -63,7 +71,7 @@ def pack_floats(column: bytes) -> tuple[int, bytes]:
     """The same of float64 entries; NaNs become the one NaN."""
     if _repeats(column, 8):
         return EQUAL, canonical(np.frombuffer(column[:8], FLOAT64)).tobytes()
-    if len(column) > _SMALL * 8:
+    if len(column) > _SMALL * 16:
         values = canonical(np.frombuffer(column, FLOAT64))
         narrow = float32(values)
         return (PLAIN, values.tobytes()) if narrow is None else (SINGLE, narrow.tobytes())
@@ -77,6 +85,25 @@ def pack_floats(column: bytes) -> tuple[int, bytes]:
     back = struct.unpack(f"<{len(numbers)}f", short)
     same = struct.pack(f"<{len(numbers)}d", *back) == column
     return (SINGLE, short) if same else (PLAIN, column)
+
+
+def _pack_few(column: bytes) -> tuple[int, bytes]:
+    """Differences in plain Python, or the column as it is when they would not fit."""
+    entries = struct.unpack(f"<{len(column) // 8}q", column)
+    differences = list(map(sub, entries[1:], entries))
+    least, greatest = min(differences), max(differences)
+    if least == greatest and -_LIMIT <= least < _LIMIT:
+        return DELTA[0], _START.pack(entries[0], least)
+    if greatest - least >= 1 << 32 or not -_LIMIT <= least < _LIMIT:
+        return PLAIN, column
+    width = next(width for width in _CODES if greatest - least < 1 << 8 * width)
+    rest = struct.pack(
+        f"<qq{len(differences)}{_CODES[width]}",
+        entries[0],
+        least,
+        *[difference - least for difference in differences],
+    )
+    return (DELTA[width], rest) if len(rest) < len(column) else (PLAIN, column)
 
 
 class Reader:

@@ -94,7 +94,7 @@ class Points:
     def position(self, row: int) -> Position:
         """Where a row stands in the order; negative rows count from the end."""
         return Position(
-            int(self.steps[row]), int(self.timestamps[row]), ordered(float(self.values[row]))
+            self.steps.item(row), self.timestamps.item(row), ordered(self.values.item(row))
         )
 
 
@@ -145,17 +145,7 @@ def unordered(key: int) -> float:
 
 def is_increasing(points: Points) -> bool:
     """Whether every point is greater than the one before it: sorted and without duplicates."""
-    before, after_ = points.steps[:-1], points.steps[1:]
-    if (after_ > before).all():
-        return True
-    if (after_ < before).any():
-        return False
-    ties = np.flatnonzero(after_ == before)
-    earlier, later = points.timestamps[ties], points.timestamps[ties + 1]
-    if (later < earlier).any():
-        return False
-    ties = ties[later == earlier]
-    return bool((to_ordered(points.values[ties + 1]) > to_ordered(points.values[ties])).all())
+    return _in_order(points, np.greater)
 
 
 def merge(parts: Sequence[Points]) -> Points:
@@ -200,16 +190,32 @@ def after(points: Points, position: Position) -> Points:
     return points[low + int(np.searchsorted(keys, position.value, "right")) :]
 
 
+def _in_order(points: Points, compare: np.ufunc) -> bool:
+    """Whether no point is less than the one before it, and ``compare`` holds where they tie."""
+    before, after_ = points.steps[:-1], points.steps[1:]
+    if np.count_nonzero(after_ > before) == max(len(points) - 1, 0):
+        return True
+    if (after_ < before).any():
+        return False
+    ties = np.flatnonzero(after_ == before)
+    earlier, later = points.timestamps[ties], points.timestamps[ties + 1]
+    if (later < earlier).any():
+        return False
+    ties = ties[later == earlier]
+    keys, next_keys = to_ordered(points.values[ties]), to_ordered(points.values[ties + 1])
+    return bool(compare(next_keys, keys).all())
+
+
 def _sorted(points: Points) -> Points:
     """By step alone first: series come nearly sorted, and steps seldom repeat."""
     points = points[np.argsort(points.steps, kind="stable")]
+    if _in_order(points, np.greater_equal):
+        return points
     same = points.steps[1:] == points.steps[:-1]
     tied = np.zeros(len(points), np.bool_)
     tied[1:] = same
     tied[:-1] |= same
     rows = np.flatnonzero(tied)
-    if not len(rows):
-        return points
     ties = points[rows]
     # Rows of one step are adjacent and the steps ascend, so sorting the tied rows among themselves
     # puts each back among the places of its own step.

@@ -25,6 +25,7 @@ from stepwell_storage.points import (
     Floats,
     Ints,
     Points,
+    canonical,
     float32,
     to_ordered,
 )
@@ -42,83 +43,115 @@ _INT64_MIN = -INT64_MAX - 1
 _HEADER = struct.Struct("<BBBBBBBI")
 _SHAPE_BYTES = _HEADER.size - 4
 _WIDTHS = (0, 1, 2, 4, 8)
-_STARTS = struct.Struct("<qq")
-_DOUBLES, _SINGLES = struct.Struct("<4d"), struct.Struct("<4f")
-_FEW = 32
-_MASK = (1 << 64) - 1
 _FORMS = (PLAIN, EQUAL, SINGLE)
+_CRC_BYTES = 4
+
+_STARTS = struct.Struct("<qq")
+_THREE = {
+    width: struct.Struct(f"<3{code}") for width, code in zip((1, 2, 4, 8), "BHIQ", strict=True)
+}
+_DOUBLES, _SINGLES = struct.Struct("<4d"), struct.Struct("<4f")
+_NEGATIVE_ZERO = struct.pack("<d", -0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
     """Blocks of one chunk or of several, one entry per block, in the chunks' order.
 
-    ``sizes`` has one entry per chunk: how many blocks it has.  ``lowest`` and ``highest`` skip NaN
-    and are the earliest such point; where their value is NaN the block holds nothing but NaN.
-    ``nonfinite`` counts NaN and infinities.
+    ``sizes`` has one entry per chunk: how many blocks it has.  ``nonfinite`` counts a block's NaNs
+    and infinities.  ``steps``, ``timestamps`` and ``values`` are [4, blocks]: the first, last,
+    lowest and highest point.  Lowest and highest skip NaN and are the earliest such point; where
+    their value is NaN, the block holds nothing else, and they are the first point.
     """
 
     sizes: Ints
     counts: Ints
     nonfinite: Ints
-    first: Points
-    last: Points
-    lowest: Points
-    highest: Points
+    steps: Ints
+    timestamps: Ints
+    values: Floats
 
-    def __len__(self) -> int:
-        """Blocks."""
-        return len(self.counts)
+    @property
+    def first(self) -> Points:
+        return self._points(0)
+
+    @property
+    def last(self) -> Points:
+        return self._points(1)
+
+    @property
+    def lowest(self) -> Points:
+        return self._points(2)
+
+    @property
+    def highest(self) -> Points:
+        return self._points(3)
 
     @property
     def count(self) -> int:
         """Points."""
         return int(self.counts.sum())
 
+    def __len__(self) -> int:
+        """Blocks."""
+        return len(self.counts)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal entry by entry, values bit for bit."""
+        if not isinstance(other, Summary):
+            return NotImplemented
+        return (
+            np.array_equal(self.sizes, other.sizes)
+            and np.array_equal(self.counts, other.counts)
+            and np.array_equal(self.nonfinite, other.nonfinite)
+            and np.array_equal(self.steps, other.steps)
+            and np.array_equal(self.timestamps, other.timestamps)
+            and np.array_equal(self.values.view(INT64), other.values.view(INT64))
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays are compared, never looked up
+
+    def _points(self, row: int) -> Points:
+        return Points(self.steps[row], self.timestamps[row], self.values[row])
+
 
 def summarise(points: Points) -> Summary:
-    """The blocks of one chunk; ``points`` are at least one, ordered, their NaNs canonical."""
+    """The blocks of one chunk; ``points`` are at least one, and ordered."""
     count = len(points)
-    blocks = -(-count // BLOCK)
-    starts = np.arange(0, count, BLOCK)
-    counts = np.full(blocks, BLOCK, INT64)
-    counts[-1] = count - BLOCK * (blocks - 1)
-    values = points.values
-    keys = to_ordered(values)
+    values = canonical(points.values)
+    keys = top = to_ordered(values)
     infinite = ~np.isfinite(values)
+    starts = np.arange(0, count, BLOCK)
+    rows = np.empty((4, len(starts)), INT64)
+    rows[0] = starts
+    rows[1, :-1] = starts[1:] - 1
+    rows[1, -1] = count - 1
     if infinite.any():
         nonfinite = np.add.reduceat(infinite.astype(INT64), starts)
+        # Among the keys NaN is the greatest, so that only a block of nothing else has it lowest.
         top = np.where(np.isnan(values), _INT64_MIN, keys)
     else:
-        nonfinite = np.zeros(blocks, INT64)
-        top = keys
-    # The order of NaN as the greatest leaves it to a block that holds nothing else.
-    lowest = starts + _padded(keys, blocks, INT64_MAX).argmin(axis=1)
-    highest = starts + _padded(top, blocks, _INT64_MIN).argmax(axis=1)
+        nonfinite = np.zeros(len(starts), INT64)
+    rows[2] = starts + _blocks(keys, INT64_MAX).argmin(axis=1)
+    rows[3] = starts + _blocks(top, _INT64_MIN).argmax(axis=1)
     return Summary(
-        sizes=np.array([blocks], INT64),
-        counts=counts,
+        sizes=np.array([len(starts)], INT64),
+        counts=rows[1] - rows[0] + 1,
         nonfinite=nonfinite,
-        first=points[starts],
-        last=points[starts + counts - 1],
-        lowest=points[lowest],
-        highest=points[highest],
+        steps=points.steps[rows],
+        timestamps=points.timestamps[rows],
+        values=values[rows],
     )
 
 
 def encode(summary: Summary) -> bytes:
     """The summary of one chunk as bytes."""
-    firsts = summary.first
-    step_width, step_column = _pack_firsts(firsts.steps)
-    time_width, time_column = _pack_firsts(firsts.timestamps)
-    others = (summary.last, summary.lowest, summary.highest)
-    step_offsets = np.concatenate([other.steps - firsts.steps for other in others])
-    time_offsets = np.concatenate([other.timestamps - firsts.timestamps for other in others])
-    offset_width, offset_column = _pack_offsets(step_offsets)
-    delay_width, delay_column = _pack_offsets(time_offsets)
+    step_width, step_column = _pack_firsts(summary.steps[0])
+    time_width, time_column = _pack_firsts(summary.timestamps[0])
+    offset_width, offset_column = _pack_offsets(summary.steps[1:] - summary.steps[0])
+    delay_width, delay_column = _pack_offsets(summary.timestamps[1:] - summary.timestamps[0])
     odd_width, odd_column = _pack_offsets(summary.nonfinite)
-    values = np.concatenate([firsts.values, *(other.values for other in others)])
-    form, value_column = _pack_values(values)
+    form, value_column = _pack_values(summary.values.ravel())
     widths = (step_width, time_width, offset_width, delay_width, odd_width)
     head = _HEADER.pack(FORMAT, form, *widths, summary.count)
     columns = (step_column, time_column, offset_column, delay_column, odd_column, value_column)
@@ -126,8 +159,8 @@ def encode(summary: Summary) -> bytes:
 
 
 def encode_points(points: Points) -> bytes:
-    """What ``encode(summarise(points))`` gives, sooner when there are few points."""
-    few = _encode_few(points) if len(points) <= _FEW else None
+    """What ``encode(summarise(points))`` gives, sooner for a single block."""
+    few = _encode_few(points) if len(points) <= BLOCK else None
     return encode(summarise(points)) if few is None else few
 
 
@@ -153,11 +186,13 @@ def decode_all(encoded: Sequence[bytes]) -> Summary:
     values = np.empty((4, len(counts)), FLOAT64)
     for (shape, blocks), members in alike.items():
         columns = _Columns(shape, blocks, members, encoded)
+        if len(alike) == 1:
+            ints, values = columns.ints().reshape(9, -1), columns.values().reshape(4, -1)
+            break
         rows = ((ends[members] - blocks)[:, None] + np.arange(blocks)).ravel()
-        ints[:, rows] = columns.ints().transpose(1, 0, 2).reshape(9, -1)
-        values[:, rows] = columns.values().transpose(1, 0, 2).reshape(4, -1)
-    four = [Points(ints[i], ints[4 + i], values[i]) for i in range(4)]
-    return Summary(sizes, counts, ints[8], *four)
+        ints[:, rows] = columns.ints().reshape(9, -1)
+        values[:, rows] = columns.values().reshape(4, -1)
+    return Summary(sizes, counts, ints[8], ints[:4], ints[4:8], values)
 
 
 class _Columns:
@@ -180,36 +215,40 @@ class _Columns:
         self._offset = _HEADER.size
 
     def ints(self) -> Ints:
-        """int64[summaries, 9, blocks]: steps of the four points, timestamps, non-finite counts."""
+        """int64[9, summaries, blocks]: steps of the four points, timestamps, non-finite counts."""
         blocks = self._blocks
-        table = np.zeros((len(self._bytes), 9, blocks), INT64)
+        table = np.zeros((9, len(self._bytes), blocks), INT64)
         for row, width in zip((0, 4), self._widths[:2], strict=True):
-            self._take_firsts(width, table[:, row])
+            self._take_firsts(width, table[row])
         for row, width in zip((0, 4), self._widths[2:4], strict=True):
-            table[:, row + 1 : row + 4] = table[:, row : row + 1]
+            table[row + 1 : row + 4] = table[row]
             if width:
                 offsets = self._take(3 * blocks, f"<u{width}").reshape(-1, 3, blocks)
-                table[:, row + 1 : row + 4] += offsets.astype(INT64)
+                # A difference of 8 bytes may have wrapped; as int64 it wraps back.
+                table[row + 1 : row + 4] += offsets.transpose(1, 0, 2).astype(INT64)
         if width := self._widths[4]:
-            table[:, 8] = self._take(blocks, f"<u{width}")
+            table[8] = self._take(blocks, f"<u{width}")
         return table
 
     def values(self) -> Floats:
-        """float64[summaries, 4, blocks]; taken after ``ints``."""
-        blocks = self._blocks
+        """float64[4, summaries, blocks]; taken after ``ints``."""
+        blocks, summaries = self._blocks, len(self._bytes)
         if self._form == EQUAL:
-            return np.tile(self._take(1, FLOAT64)[:, :, None], (1, 4, blocks))
+            equal: Floats = self._take(1, FLOAT64)
+            return np.tile(equal, (4, 1, blocks))
         dtype = FLOAT32 if self._form == SINGLE else FLOAT64
-        return self._take(4 * blocks, dtype).reshape(-1, 4, blocks).astype(FLOAT64)
+        found: Floats = self._take(4 * blocks, dtype).reshape(summaries, 4, blocks)
+        return found.transpose(1, 0, 2).astype(FLOAT64)
 
     def _expected_size(self) -> int:
         step, time, offset, delay, odd = self._widths
         starts = 16 if self._blocks == 1 else 32 + (step + time) * (self._blocks - 1)
         values = 8 if self._form == EQUAL else 4 * self._blocks * (4 if self._form == SINGLE else 8)
-        return _HEADER.size + starts + (3 * (offset + delay) + odd) * self._blocks + values + 4
+        offsets = (3 * (offset + delay) + odd) * self._blocks
+        return _HEADER.size + starts + offsets + values + _CRC_BYTES
 
     def _take_firsts(self, width: int, out: Ints) -> None:
-        out[:, 0] = self._take(1, INT64)[:, 0]
+        out[:, :1] = self._take(1, INT64)
         if self._blocks == 1:
             return
         out[:, 1:] = self._take(1, INT64)
@@ -223,72 +262,28 @@ class _Columns:
         return np.ascontiguousarray(self._bytes[:, start : self._offset]).view(dtype)
 
 
-def _encode_few(points: Points) -> bytes | None:
-    """The same bytes in plain Python, where NumPy's calls would cost ten times the work.
-
-    None where a non-finite value or a negative zero asks for the order of bits.
-    """
-    steps, times = points.steps.tolist(), points.timestamps.tolist()
-    values = points.values.tolist()
-    low, high = min(values), max(values)
-    total = sum(values)
-    if total - total != 0.0 or (
-        not (low and high) and b"\0\0\0\0\0\0\0\x80" in points.values.tobytes()
-    ):
-        return None
-    rows = (-1, values.index(low), values.index(high))
-    offset_width, offsets = _pack_three([_wrapped(steps[row] - steps[0]) for row in rows])
-    delay_width, delays = _pack_three([_wrapped(times[row] - times[0]) for row in rows])
-    form, shown = _pack_four(values[0], values[-1], low, high)
-    head = _HEADER.pack(FORMAT, form, 0, 0, offset_width, delay_width, 0, len(steps))
-    starts = _STARTS.pack(steps[0], times[0])
-    return seal(b"".join((head, starts, offsets, delays, shown)))
-
-
-def _pack_three(offsets: list[int]) -> tuple[int, bytes]:
-    width = 8 if min(offsets) < 0 else _width(max(offsets))
-    return width, b"".join([(offset & _MASK).to_bytes(width, "little") for offset in offsets])
-
-
-def _wrapped(difference: int) -> int:
-    """As int64 subtraction leaves it."""
-    return ((difference - _INT64_MIN) & _MASK) + _INT64_MIN
-
-
-def _pack_four(*values: float) -> tuple[int, bytes]:
-    doubles = _DOUBLES.pack(*values)
-    if doubles == doubles[:8] * 4:
-        return EQUAL, doubles[:8]
-    try:
-        singles = _SINGLES.pack(*values)
-    except OverflowError:
-        return PLAIN, doubles
-    same = _DOUBLES.pack(*_SINGLES.unpack(singles)) == doubles
-    return (SINGLE, singles) if same else (PLAIN, doubles)
-
-
 def _count(encoded: bytes, index: int) -> int:
     """The points of a summary whose seal and head are whole."""
-    end = len(encoded) - 4
+    end = len(encoded) - _CRC_BYTES
     if end < _HEADER.size:
         raise Corrupt("chunk summary: cut short", index=index)
     if zlib.crc32(encoded[:end]) != int.from_bytes(encoded[end:], "little"):
         raise Corrupt("chunk summary: wrong checksum", index=index)
     if encoded[0] != FORMAT:
-        raise Corrupt(
-            f"chunk summary: format {encoded[0]} is not known to this version", index=index
-        )
+        reason = f"chunk summary: format {encoded[0]} is not known to this version"
+        raise Corrupt(reason, index=index)
     count = int.from_bytes(encoded[_SHAPE_BYTES : _HEADER.size], "little")
     if not 0 < count <= MAX_POINTS:
         raise Corrupt(f"chunk summary: {count} points", index=index)
     return count
 
 
-def _padded(keys: Ints, blocks: int, fill: int) -> Ints:
-    """int64[blocks, ...], the last row filled up."""
-    if blocks > 1 and len(keys) < blocks * BLOCK:
-        keys = np.concatenate([keys, np.full(blocks * BLOCK - len(keys), fill, INT64)])
-    return keys.reshape(blocks, -1)
+def _blocks(keys: Ints, fill: int) -> Ints:
+    """int64[blocks, BLOCK], the last row filled up; a single row is as long as it is."""
+    odd = len(keys) % BLOCK
+    if odd and len(keys) > BLOCK:
+        keys = np.concatenate([keys, np.full(BLOCK - odd, fill, INT64)])
+    return keys.reshape(-1, min(len(keys), BLOCK))
 
 
 def _pack_firsts(column: Ints) -> tuple[int, bytes]:
@@ -323,3 +318,48 @@ def _width(greatest: int) -> int:
 def _narrow(entries: Ints, width: int) -> bytes:
     """The low bytes of each, which is also where an entry that wrapped stands."""
     return entries.astype(f"<u{width}").tobytes() if width else b""
+
+
+def _encode_few(points: Points) -> bytes | None:
+    """The same bytes in plain Python, where NumPy's calls would cost many times the work.
+
+    None where anything is unusual: values that are not finite, negative zeros, late timestamps.
+    """
+    steps, times = points.steps.tolist(), points.timestamps.tolist()
+    values = points.values.tolist()
+    low, high = min(values), max(values)
+    total = sum(values)
+    if total - total != 0.0 or (not (low and high) and _NEGATIVE_ZERO in points.values.tobytes()):
+        return None
+    low_row, high_row = values.index(low), values.index(high)
+    step, time = steps[0], times[0]
+    packed_steps = _pack_three(steps[-1] - step, steps[low_row] - step, steps[high_row] - step)
+    packed_times = _pack_three(times[-1] - time, times[low_row] - time, times[high_row] - time)
+    if packed_steps is None or packed_times is None:
+        return None
+    offset_width, offsets = packed_steps
+    delay_width, delays = packed_times
+    form, shown = _pack_four(values[0], values[-1], low, high)
+    head = _HEADER.pack(FORMAT, form, 0, 0, offset_width, delay_width, 0, len(steps))
+    return seal(b"".join((head, _STARTS.pack(step, time), offsets, delays, shown)))
+
+
+def _pack_three(*offsets: int) -> tuple[int, bytes] | None:
+    if not any(offsets):
+        return 0, b""
+    if min(offsets) < 0 or (greatest := max(offsets)) > INT64_MAX:
+        return None
+    width = 1 if greatest < 1 << 8 else 2 if greatest < 1 << 16 else _width(greatest)
+    return width, _THREE[width].pack(*offsets)
+
+
+def _pack_four(*values: float) -> tuple[int, bytes]:
+    doubles = _DOUBLES.pack(*values)
+    if doubles == doubles[:8] * 4:
+        return EQUAL, doubles[:8]
+    try:
+        singles = _SINGLES.pack(*values)
+    except OverflowError:
+        return PLAIN, doubles
+    same = _DOUBLES.pack(*_SINGLES.unpack(singles)) == doubles
+    return (SINGLE, singles) if same else (PLAIN, doubles)
