@@ -82,10 +82,8 @@ def test_null_removes_a_tag():
 
 @given(st.text())
 def test_every_text_is_taken_or_refused_by_name(text):
-    try:
-        stored = labels.texts("tags", {"k": text})
-    except Invalid as refusal:
-        assert refusal.path == "tags.k"
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        with pytest.raises(Invalid):
+            labels.texts("tags", {"k": text})
     else:
-        assert stored == {"k": text}
-        stored["k"].encode()
+        assert labels.texts("tags", {"k": text}) == {"k": text}
