@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from stepwell_storage.errors import Busy, Closed, Full, StorageError
+from stepwell_storage.meters import Meters
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +55,10 @@ class Job:
 
 
 class Gauge:
-    """Bytes queued by all tenants of one server, and their bound."""
+    """Bytes queued by all tenants of one server, their bound, and what the server counts."""
 
     def __init__(self, max_bytes: int) -> None:
+        self.meters = Meters()
         self.max_bytes = max_bytes
         self.bytes = 0
 
@@ -96,8 +98,10 @@ class Committer:
             raise Closed(f"tenant {self._name} was closed")
         gauge = self._gauge
         if self._bytes and self._bytes + job.size > self._max_bytes:
+            gauge.meters.refused_busy += 1
             raise Busy(f"more than {self._max_bytes} bytes wait to be written")
         if gauge.bytes and gauge.bytes + job.size > gauge.max_bytes:
+            gauge.meters.refused_busy += 1
             raise Busy(f"more than {gauge.max_bytes} bytes wait to be written on this server")
         self._queue.append(job)
         self._bytes += job.size
@@ -136,6 +140,8 @@ class Committer:
             self.groups += 1
             self.jobs += len(group)
             self.last_commit_s = time.perf_counter() - start
+            self._gauge.meters.commit_seconds.add(self.last_commit_s)
+            self._gauge.meters.group_jobs.add(len(group))
             for job in group:
                 job.resolve()
 

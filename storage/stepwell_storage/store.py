@@ -63,8 +63,7 @@ class Store:
         self._compactor = Compactor()
         self._compaction: asyncio.Task[None] | None = None
         self.gauge = Gauge(options.max_server_queue_bytes)
-        self.units = self.unit_points = 0
-        self.unit_seconds = 0.0
+        self.meters = self.gauge.meters
 
     @classmethod
     async def open(cls, data: Path, options: Options | None = None) -> "Store":
@@ -235,9 +234,8 @@ class Store:
         if not sealed.journal or not await tenant.seal(sealed):
             tenant.writer.backlog.give_up(run)
             return False
-        self.units += 1
-        self.unit_points += sealed.points
-        self.unit_seconds += time.perf_counter() - start
+        self.meters.unit_points += sealed.points
+        self.meters.unit_seconds.add(time.perf_counter() - start)
         return True
 
     async def compact(self, name: str) -> None:

@@ -13,7 +13,7 @@ from stepwell_storage.clock import now_ms
 from stepwell_storage.committer import Committer, Gauge, Job
 from stepwell_storage.compaction import Sealed
 from stepwell_storage.database import Database, Reader, Transaction
-from stepwell_storage.errors import Busy, NotFound
+from stepwell_storage.errors import Busy, Conflict, NotFound
 from stepwell_storage.events import Events
 from stepwell_storage.journal import LogJob
 from stepwell_storage.points import Points
@@ -69,7 +69,7 @@ class Tenant:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = await Sqlite.open(folder / "tenant.db" if folder else None)
-        writer = Writer(name, database, Events(), max_journal_bytes)
+        writer = Writer(name, database, Events(), max_journal_bytes, gauge.meters)
         try:
             await writer.recover()
         except BaseException:
@@ -187,6 +187,12 @@ class Tenant:
         """Raises NotFound where the run does not exist."""
         if self.writer.runs.get(run_id) is None:
             await self._state(run_id)
+
+    async def require_active(self, run_id: str) -> None:
+        """Raises NotFound where the run does not exist, Conflict where it is deleted."""
+        state = self.writer.runs.get(run_id) or await self._state(run_id)
+        if state.deleted:
+            raise Conflict(f"run {run_id} is deleted; restore it to log into it")
 
     async def create_run(self, new: NewRun) -> tuple[Run, bool]:
         """The run, and whether it is new: one whose id exists already is returned as it is."""

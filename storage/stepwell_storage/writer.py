@@ -16,8 +16,9 @@ from stepwell_storage.committer import Job
 from stepwell_storage.compaction import Sealed
 from stepwell_storage.database import Database, Transaction, in_list
 from stepwell_storage.errors import Conflict, Corrupt, Invalid, NotFound, StorageError
-from stepwell_storage.events import Events
+from stepwell_storage.events import Events, points_of
 from stepwell_storage.journal import Journal, LogJob
+from stepwell_storage.meters import Meters
 from stepwell_storage.names import Counter, Names, pages
 from stepwell_storage.payloads import decode
 from stepwell_storage.runs import Runs
@@ -51,7 +52,9 @@ class Stale(StorageError):
 
 
 class Writer:
-    def __init__(self, name: str, database: Database, events: Events, max_journal: int) -> None:
+    def __init__(
+        self, name: str, database: Database, events: Events, max_journal: int, meters: Meters
+    ) -> None:
         self._name = name
         self._database = database
         self.events = events
@@ -65,7 +68,7 @@ class Writer:
         self._journal_ids = Counter("journal")
         self._chunk_ids = Counter("chunk")
         self._flushed_at = time.monotonic()
-        self.points = 0
+        self._meters = meters
 
     async def recover(self) -> None:
         """Make the tenant's first rows, and count what a crash left uncounted."""
@@ -142,7 +145,7 @@ class Writer:
         for entry in entries:
             points = len(entry.steps) // 8
             self.window.add(entry)
-            self.points += points
+            self._meters.points += points
             self.backlog.add(
                 entry.run, rows=1, points=points, size=12 * points + 64, series=len(entry.keys)
             )
@@ -157,11 +160,7 @@ class Writer:
     def _publish(self, job: LogJob) -> None:
         batch, run_id = job.batch, job.run.run_id
         if batch.keys:
-            data = {
-                "run_id": run_id,
-                "series": [{"key": k, "points": n} for k, n in zip(batch.keys, batch.counts)],
-            }
-            self.events.publish(run_id, "points", data)
+            self.events.publish(run_id, "points", points_of(batch))
         if batch.params:
             self.events.publish(run_id, "params", {"params": dict(batch.params)})
         if batch.tags:
