@@ -402,6 +402,14 @@ class ConsoleReply(Struct):
     accepted: int
 
 
+class Health(Struct):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Struct):
+    status: Literal["ready"] = "ready"
+
+
 class Limits(Struct):
     body_bytes: int = MAX_BODY_BYTES
     key_chars: int = MAX_KEY_CHARS

@@ -14,11 +14,21 @@ from starlette.routing import Route
 
 from stepwell_storage.errors import StorageError
 from stepwell_storage.store import Store
-from stepwell_tracker import experiments, openapi, runs, series
+from stepwell_tracker import (
+    artifacts,
+    console,
+    events,
+    experiments,
+    health,
+    openapi,
+    runs,
+    series,
+)
 from stepwell_tracker.config import Settings
 from stepwell_tracker.errors import Refusal
 from stepwell_tracker.gate import Gate
 from stepwell_tracker.http import Call, Reply, Resource, Server, problem_reply
+from stepwell_tracker.observe import Observed
 from stepwell_tracker.tenancy import Tenancy
 
 # In the order of routing: what is asked most stands first, fixed words before parameters.
@@ -26,7 +36,11 @@ CALLS: Sequence[Call] = (
     *runs.LOGGING,
     *series.CALLS,
     *runs.CALLS,
+    *artifacts.CALLS,
+    *console.CALLS,
+    *events.CALLS,
     *experiments.CALLS,
+    *health.CALLS,
     *openapi.CALLS,
 )
 
@@ -57,10 +71,11 @@ def create_app(settings: Settings) -> Starlette:
             Route(path, Resource(server, [call for call in CALLS if call.path == path]))
             for path in dict.fromkeys(call.path for call in CALLS)
         ],
-        middleware=[Middleware(Gate, settings)],
+        middleware=[Middleware(Observed, server.observations), Middleware(Gate, settings)],
         exception_handlers=dict.fromkeys(REFUSALS, answer_problem),  # type: ignore[arg-type]
         lifespan=lifespan,
     )
+    app.state.server = server
     app.router.redirect_slashes = False  # a key may end with a slash
     return app
 

@@ -54,6 +54,14 @@ class WrongMedia(Refusal):
     """A Content-Type or Content-Encoding that this call does not take."""
 
 
+class RangeNotSatisfiable(Refusal):
+    """A file has none of the bytes asked for; ``size`` is what it has."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"none of the ranges lies within the file's {size} bytes")
+        self.size = size
+
+
 # type of exception -> (status, title).  A test walks stepwell_storage.errors and this module.
 PROBLEMS: dict[type[Exception], tuple[int, str]] = {
     BadRequest: (400, "Bad request"),
@@ -61,6 +69,7 @@ PROBLEMS: dict[type[Exception], tuple[int, str]] = {
     MethodNotAllowed: (405, "Method not allowed"),
     TooLarge: (413, "Body too large"),
     WrongMedia: (415, "Unsupported media type"),
+    RangeNotSatisfiable: (416, "Range not satisfiable"),
     ClientDisconnect: (400, "Client went away"),
     msgspec.ValidationError: (422, "Invalid field"),
     msgspec.DecodeError: (400, "Malformed body"),
@@ -113,6 +122,8 @@ def headers_of(exc: Exception) -> list[tuple[bytes, bytes]]:
             return [(b"allow", exc.allow.encode())]
         case TooLarge():
             return [(b"connection", b"close")]
+        case RangeNotSatisfiable():
+            return [(b"content-range", b"bytes */%d" % exc.size)]
         case storage.Busy():
             return [(b"retry-after", str(exc.retry_after_s).encode())]
         case storage.Closed():

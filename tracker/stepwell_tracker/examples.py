@@ -95,6 +95,8 @@ _ALL: tuple[msgspec.Struct, ...] = (
     wire.DeletedArtifact("model/weights.bin", True),
     wire.ConsolePage(_RUN, [wire.ConsoleEntry(1, "stdout", _START, "epoch 1: loss 0.93")], 1),
     wire.ConsoleReply(_RUN, 1),
+    wire.Health(),
+    wire.Readiness(),
     wire.Limits(),
     wire.Problem(
         type="urn:stepwell:problem:invalid-field",

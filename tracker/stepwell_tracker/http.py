@@ -35,6 +35,9 @@ from stepwell_tracker.errors import (
     headers_of,
     problem_of,
 )
+from stepwell_tracker.observe import Observations
+from stepwell_tracker.probe import Probe
+from stepwell_tracker.streams import Streams
 from stepwell_tracker.tenancy import Headers, Tenancy
 
 if TYPE_CHECKING:
@@ -66,6 +69,9 @@ class Server:
     def __init__(self, settings: Settings, calls: Sequence[Call]) -> None:
         self.settings = settings
         self.calls = calls
+        self.streams = Streams()
+        self.observations = Observations()
+        self.probe = Probe()
 
 
 class Request:
@@ -253,6 +259,7 @@ class Resource:
     """The calls of one path, as an ASGI application."""
 
     def __init__(self, server: Server, calls: Sequence[Call]) -> None:
+        self.path = calls[0].path
         self._server = server
         self._calls = {call.method: call for call in calls}
         if "GET" in self._calls:
