@@ -8,7 +8,6 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 from stepwell.wire import MAX_SERIES_PER_REQUEST, Point, Run, SeriesReply, SeriesRequest
@@ -22,8 +21,10 @@ GATHER_S = 0.2
 """Events that come so close together are answered by one look-up."""
 RECONNECT_S = 60.0
 ENDED = ("finished", "failed", "killed")
+STALE = {"points", "state", "reset"}
+"""After these there may be points not shown yet.  ``state`` is the first event of every stream: what
+comes after it will be told, and what came before it is looked up, so nothing falls between."""
 Event = tuple[str, dict[str, Any]]
-RESET: list[Event] = [("reset", {})]
 
 
 def main(arguments: list[str]) -> int:
@@ -32,9 +33,7 @@ def main(arguments: list[str]) -> int:
     client = Client(options)
     follower = Follower(client, options)
     while True:
-        # Followed first and looked up then, so that nothing falls between the two.
-        found = events(client.lines(f"/runs/{options.run}/events"))
-        for group in chain([RESET], gather(found)):
+        for group in gather(events(client.lines(f"/runs/{options.run}/events"))):
             follower.show(group)
             run = client.get(f"/runs/{options.run}", Run)
             if run.status in ENDED or run.lifecycle == "deleted":
@@ -84,7 +83,7 @@ class Follower:
                     self._line({word[:-1]: key, "value": value}, f"{word[:-1]} {key} = {value}")
             if name == "stop":
                 self._line({"stop_requested": True}, "asked to stop")
-        if names & {"points", "reset"}:
+        if names & STALE:
             self.catch_up()
 
     def end(self, run: Run) -> None:

@@ -1,0 +1,13 @@
+"""For every suite: an environment without anyone's settings, and what it ran on."""
+
+import os
+import sqlite3
+
+import pytest
+
+for name in [name for name in os.environ if name.startswith(("STEPWELL_", "MLFLOW_"))]:
+    del os.environ[name]
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores"
