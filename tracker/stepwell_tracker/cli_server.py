@@ -23,6 +23,7 @@ from stepwell_tracker.app import create_app
 from stepwell_tracker.cli import DATA_TAKEN, DONE, FAILED, PORT_TAKEN, WRONG_USE, fail
 from stepwell_tracker.cli_port import holder
 from stepwell_tracker.config import Settings
+from stepwell_tracker.streams import Streams
 
 REQUESTS_END_S = 5
 """After a signal, requests under way have so long; then they are cancelled."""
@@ -57,7 +58,8 @@ def serve(settings: Settings, *, access_log: bool = False) -> int:
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(_serve(Server(config, settings), app, listeners))
+            server = Server(config, settings, app.state.server.streams)
+            runner.run(_serve(server, app, listeners))
         except Unsupported as error:
             fail(str(error), DATA_TAKEN)
         except OSError as error:
@@ -70,9 +72,10 @@ def serve(settings: Settings, *, access_log: bool = False) -> int:
 class Server(uvicorn.Server):
     """uvicorn's, but a signal means exit code 0, one line when ready, and an end in time."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, settings: Settings, streams: Streams) -> None:
         super().__init__(config)
         self._settings = settings
+        self._streams = streams
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -98,6 +101,7 @@ class Server(uvicorn.Server):
             self.force_exit = True
             return
         self.should_exit = True
+        self._streams.end()
         watchdog = threading.Timer(PROCESS_ENDS_S, _give_up)
         watchdog.daemon = True
         watchdog.start()
