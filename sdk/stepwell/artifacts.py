@@ -1,0 +1,55 @@
+"""Files and folders -> records of a spool."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from stepwell import checks
+from stepwell.errors import WrongUse
+from stepwell.records import File, FileLink
+
+
+def to_records(
+    path: Path, under: str | None, copy_bytes: int, wrong: Callable[[str], None]
+) -> Iterator[File | FileLink]:
+    """A file, or each file of a folder: copied up to ``copy_bytes``, else by reference."""
+    prefix = f"{_place(under)}/" if under else ""
+    files = _walk(path) if path.is_dir() else iter([(path, path.name)])
+    for source, name in files:
+        try:
+            yield _record(source, prefix + name, copy_bytes)
+        except OSError as error:
+            wrong(f"artifact {source}: {error.strerror}")
+        except WrongUse as error:
+            wrong(str(error))
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, str]]:
+    """Each file below a folder, with its path from there; links to folders are not followed."""
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted(names):
+            source = Path(folder, name)
+            yield source, source.relative_to(root).as_posix()
+
+
+def _record(source: Path, name: str, copy_bytes: int) -> File | FileLink:
+    name = checks.text("artifact path", name)
+    if not stat.S_ISREG(source.stat().st_mode):
+        raise WrongUse(f"artifact {source}: no regular file")  # opening a pipe would block
+    with source.open("rb") as file:
+        seen = os.fstat(file.fileno())
+        if seen.st_size <= copy_bytes:
+            return File(name, file.read(copy_bytes + 1))
+    return FileLink(name, str(source.absolute()), seen.st_size, seen.st_mtime_ns)
+
+
+def _place(given: str) -> str:
+    """A relative path without ``.`` or ``..``.  Raises WrongUse."""
+    parts = [part for part in given.replace("\\", "/").split("/") if part]
+    if given.startswith("/") or not parts or any(part in (".", "..") for part in parts):
+        raise WrongUse(f"an artifact path is relative and stays below the run: {given!r}")
+    return "/".join(parts)

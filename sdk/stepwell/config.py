@@ -1,0 +1,168 @@
+"""Every setting of the client: arguments first, then ``STEPWELL_*``, then defaults."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
+
+from stepwell.wire import DEFAULT_PORT, DEFAULT_TENANT
+
+MODES: Final = ("online", "offline", "disabled")
+
+
+class Config(Struct, frozen=True):
+    """What one tracker works with.  Units are in the names."""
+
+    url: str = f"http://127.0.0.1:{DEFAULT_PORT}"
+    tenant: str = DEFAULT_TENANT
+    token: str | None = None
+    mode: str = "online"
+    spool_dir: Path = Path()
+    exit_timeout_s: float = 10.0
+    experiment: str | None = None
+    run_id: str | None = None
+    rank: int | None = None
+    strict: bool = False
+    buffer_points: int = 10_000
+    buffer_age_ms: int = 500
+    spool_bytes: int = 8 * 1024**3
+    memory_bytes: int = 64 * 1024**2
+    artifact_copy_bytes: int = 8 * 1024**2
+    request_bytes: int = 1024**2
+    connect_timeout_s: float = 5.0
+    read_timeout_s: float = 30.0
+    heartbeat_s: float = 30.0
+
+    def __repr__(self) -> str:
+        """Without the token: a repr ends up in logs and tracebacks."""
+        return f"Config(url={self.url!r}, tenant={self.tenant!r}, mode={self.mode!r})"
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError("below 0")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not isfinite(number) or number < 0:
+        raise ValueError("not a time")
+    return number
+
+
+def _flag(text: str) -> bool:
+    known = {"1": True, "true": True, "yes": True, "on": True}
+    known |= {"0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in known:
+        raise ValueError("neither 1 nor 0")
+    return known[text.lower()]
+
+
+def _mode(text: str) -> str:
+    if text.lower() not in MODES:
+        raise ValueError(f"none of {', '.join(MODES)}")
+    return text.lower()
+
+
+def _url(text: str) -> str:
+    url = text if "://" in text else f"http://{text}"
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() not in ("http", "https") or not rest.strip("/"):
+        raise ValueError("not an http or https address")
+    return url.rstrip("/")
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+class Setting(NamedTuple):
+    """One row of the table: ``STEPWELL_<NAME>`` and what it means."""
+
+    name: str
+    parse: Callable[[str], object]
+    meaning: str
+
+    @property
+    def variable(self) -> str:
+        return f"STEPWELL_{self.name.upper()}"
+
+
+SETTINGS: Final = (
+    Setting("url", _url, "the server"),
+    Setting("tenant", _text, "whose data it is"),
+    Setting("token", _text, "sent as a bearer token"),
+    Setting("mode", _mode, "`online`, `offline` (spool only) or `disabled` (nothing at all)"),
+    Setting("spool_dir", _folder, "where the spool lies"),
+    Setting("exit_timeout_s", _seconds, "how long the end of a run or of the process may wait"),
+    Setting("experiment", _text, "the experiment of runs that name none"),
+    Setting("run_id", _text, "join this run"),
+    Setting("rank", _whole, "this process among the run's writers; else `RANK`, `SLURM_PROCID`"),
+    Setting("strict", _flag, "`1`: wrong use raises `WrongUse` instead of warning"),
+    Setting("buffer_points", _whole, "how many points memory alone may hold"),
+    Setting("buffer_age_ms", _whole, "how old a point in memory alone may become"),
+    Setting("spool_bytes", _whole, "how large the spool folder may become"),
+    Setting("memory_bytes", _whole, "the bound in memory when the disk refuses the spool"),
+    Setting("artifact_copy_bytes", _whole, "files up to this size are copied into the spool"),
+    Setting("request_bytes", _whole, "about how much of the spool goes into one request"),
+    Setting("connect_timeout_s", _seconds, "how long a connection may take"),
+    Setting("read_timeout_s", _seconds, "how long an answer may take"),
+    Setting("heartbeat_s", _seconds, "how often an idle run says that it lives"),
+)
+RANK_VARIABLES: Final = ("RANK", "SLURM_PROCID")
+
+
+def default_spool_dir(environ: Mapping[str, str]) -> Path:
+    """The user's state directory; never /tmp, which a reboot empties."""
+    if sys.platform == "win32":
+        return Path(environ.get("LOCALAPPDATA") or "~").expanduser() / "stepwell" / "spool"
+    state = environ.get("XDG_STATE_HOME") or "~/.local/state"
+    try:
+        return Path(state).expanduser() / "stepwell" / "spool"
+    except RuntimeError:  # no home at all
+        return Path("stepwell-spool").absolute()
+
+
+def load(arguments: Mapping[str, object], environ: Mapping[str, str]) -> tuple[Config, list[str]]:
+    """The settings, and a sentence for each one that makes no sense (its default stands then)."""
+    values: dict[str, Any] = {}
+    wrong: list[str] = []
+    for setting in SETTINGS:
+        given = arguments.get(setting.name)
+        source = setting.name
+        if given is None:
+            given, source = _from_environment(setting, environ)
+        if given is None or given == "":
+            continue
+        try:
+            values[setting.name] = setting.parse(str(given))
+        except ValueError as error:
+            shown = "the value" if setting.name == "token" else repr(given)
+            wrong.append(f"{source}: {shown} is ignored ({error})")
+    values.setdefault("spool_dir", default_spool_dir(environ))
+    return Config(**values), wrong
+
+
+def _from_environment(setting: Setting, environ: Mapping[str, str]) -> tuple[str | None, str]:
+    names = (setting.variable, *(RANK_VARIABLES if setting.name == "rank" else ()))
+    for name in names:
+        if environ.get(name):
+            return environ[name], name
+    return None, setting.variable
+
+
+def from_environment() -> tuple[Config, list[str]]:
+    """The settings of a process that was given none."""
+    return load({}, os.environ)

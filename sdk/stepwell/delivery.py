@@ -1,0 +1,272 @@
+"""Sends one spool, one exchange a step.  Whoever drives it decides when, and how long to wait.
+
+Nothing here is lost: a window of the spool is acknowledged when every request made of it was
+answered with success, or was refused for a reason that repeating cannot mend; what was refused is
+split until only the offenders remain, and those are set aside in a file with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from stepwell.errors import BadReply, ServerError, StepwellError, Unreachable
+from stepwell.records import CELL, Create, End, File, FileLink, Resume
+from stepwell.requests import Heartbeat, Part, Series, Texts, plan, request, split
+from stepwell.spool import Spool, Window
+from stepwell.transport import Response, Transport, decoded, error_of
+from stepwell.wire import ArtifactReply, BatchReply, EndReply
+
+REFUSED: Final = (400, 409, 413, 422)
+"""Set aside; every other answer that is not success is retried."""
+MAX_REFUSED_BYTES: Final = 64 * 1024**2
+MAX_REFUSED_IN_A_ROW: Final = 100
+"""So many points of one key refused singly, and its others are set aside without asking."""
+
+
+class Trouble(Exception):
+    """Not now.  ``after_s``: the server asked for this much patience."""
+
+    def __init__(self, reason: str, after_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class FileChanged(StepwellError):
+    """A file that was logged by reference is not what it was."""
+
+
+class RunReply(msgspec.Struct):
+    """As much of a run as its writer looks at."""
+
+    run_id: str
+    name: str = ""
+    status: str = "running"
+    stop_requested: bool = False
+
+
+class Delivery:
+    """One spool and the transport it goes through.  For one thread."""
+
+    def __init__(
+        self, spool: Spool, transport: Transport, on_refused: Callable[[str], None]
+    ) -> None:
+        self.spool = spool
+        self.stop_requested = False
+        self.run_name: str | None = None
+        self.refused = 0
+        self._transport = transport
+        self._on_refused = on_refused
+        self._parts: deque[Part] = deque()
+        self._window: Window | None = None
+        self._blame: dict[str, int] = {}
+        self._last_verdict = ""
+
+    def step(self) -> bool:
+        """One exchange.  False: nothing waits.  Raises Trouble: the same again later."""
+        if self._window is None:
+            window = self.spool.read(self.spool.config.request_bytes // 2)
+            if not window.records:
+                return False
+            self._parts = deque(plan(window.records))
+            self._window = window
+        if self._parts:
+            self._exchange(self._parts[0])
+        if not self._parts:
+            self.spool.acknowledge(self._window)
+            self._window = None
+        return True
+
+    def heartbeat(self) -> None:
+        """Say that the run lives.  Raises Trouble; a deleted run's refusal is none."""
+        with contextlib.suppress(ServerError):
+            self._digest(Heartbeat(), self._send(Heartbeat()))
+
+    def _exchange(self, part: Part) -> None:
+        time.sleep(0)  # lets the training have the interpreter between two stretches of ours
+        try:
+            self._digest(part, self._send(part))
+        except FileChanged as error:
+            self._set_aside(part, str(error))
+        except ServerError as error:
+            self._refuse(part, error)
+            return
+        self._parts.popleft()
+
+    def _send(self, part: Part) -> Response:
+        wanted = request(part, self.spool.head)
+        try:
+            if isinstance(part, FileLink):
+                with _Upload(part) as body:
+                    wanted.body = body
+                    wanted.headers["Content-Length"] = str(part.size)
+                    return self._checked(self._transport.send(wanted), body.digest())
+            digest = hashlib.sha256(part.data).hexdigest() if isinstance(part, File) else None
+            return self._checked(self._transport.send(wanted), digest)
+        except (Unreachable, BadReply) as error:
+            raise Trouble(str(error)) from error
+
+    def _checked(self, response: Response, digest: str | None) -> Response:
+        """Raises ServerError; BadReply where an artifact arrived as something else."""
+        if not response.ok:
+            error = error_of(response)
+            if response.status not in REFUSED:
+                raise Trouble(str(error), _retry_after(response))
+            raise error
+        if digest is not None and decoded(response, ArtifactReply).sha256 != digest:
+            raise BadReply("the server received another file than was sent")
+        return response
+
+    def _digest(self, part: Part, response: Response) -> None:
+        """Learn from a success; an answer that makes no sense is no success."""
+        try:
+            if isinstance(part, Create | Resume):
+                run = decoded(response, RunReply)
+                self.run_name = run.name or self.run_name
+                self.stop_requested |= run.stop_requested
+            elif isinstance(part, End):
+                decoded(response, EndReply)
+            elif isinstance(part, Series | Texts | Heartbeat):
+                self.stop_requested |= decoded(response, BatchReply).stop_requested
+        except BadReply as error:
+            raise Trouble(str(error)) from error
+        if isinstance(part, Series):
+            for series in part.series:
+                self._blame.pop(series.key, None)
+
+    # --- refusals --------------------------------------------------------------------------------
+
+    def _refuse(self, part: Part, error: ServerError) -> None:
+        """Replace the first part by its halves, or set it aside."""
+        halves = [] if self._is_hopeless(part, error) else split(part)
+        if isinstance(part, Create) and not halves:
+            # Without its run nothing can be sent; an experiment that is deleted may be restored.
+            raise Trouble(str(error))
+        self._parts.popleft()
+        if halves:
+            self._parts.extendleft(reversed(halves))
+        else:
+            self._set_aside(part, str(error))
+
+    def _is_hopeless(self, part: Part, error: ServerError) -> bool:
+        """Whether splitting is of no use: the run refuses everything, or a key refuses all."""
+        if isinstance(part, Series):
+            worst = min(self._blame.get(series.key, 0) for series in part.series)
+            if worst >= MAX_REFUSED_IN_A_ROW:
+                return True
+        if not isinstance(part, Series | Texts) or error.status != 409:
+            return False
+        try:
+            self._send(Heartbeat())
+        except ServerError:
+            return True
+        return False
+
+    def _set_aside(self, part: Part, reason: str) -> None:
+        if isinstance(part, Series):
+            for series in part.series:
+                self._blame[series.key] = self._blame.get(series.key, 0) + 1
+        self.refused += items(part)
+        where = self._note_refusal(part, reason)
+        self._on_refused(f"{reason} ({describe(part)}{where})")
+
+    def _note_refusal(self, part: Part, reason: str) -> str:
+        """Into ``<spool>/refused/<run>.jsonl``, so that it is not gone.  Best effort, bounded."""
+        if self.spool.folder is None:
+            return ""
+        path = self.spool.folder.parent / "refused" / f"{self.spool.head.run_id}.jsonl"
+        line = {"reason": reason, "kind": type(part).__name__.lower(), "what": part}
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            if path.exists() and path.stat().st_size > MAX_REFUSED_BYTES:
+                return ""
+            if isinstance(part, File):
+                line["what"] = part.path
+            with path.open("ab") as file:
+                file.write(msgspec.json.encode(line) + b"\n")
+        except OSError:
+            return ""
+        return f", set aside in {path}"
+
+
+class _Upload:
+    """A file on its way, hashed as it is read.  Raises FileChanged when it is not as logged."""
+
+    def __init__(self, link: FileLink) -> None:
+        self._link = link
+        self._hash = hashlib.sha256()
+        self._left = link.size
+
+    def __enter__(self) -> _Upload:
+        try:
+            self._file: IO[bytes] = Path(self._link.source).open("rb")
+        except OSError as error:
+            raise FileChanged(f"{self._link.source}: {error.strerror}") from error
+        self._check()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            block = self._file.read(self._left if size < 0 else min(size, self._left))
+        except OSError as error:
+            raise FileChanged(f"{self._link.source}: {error.strerror}") from error
+        if not block and self._left:
+            raise FileChanged(f"{self._link.source}: shorter than when it was logged")
+        self._left -= len(block)
+        self._hash.update(block)
+        return block
+
+    def digest(self) -> str:
+        self._check()
+        return self._hash.hexdigest()
+
+    def _check(self) -> None:
+        now = os.fstat(self._file.fileno())
+        if (now.st_size, now.st_mtime_ns) != (self._link.size, self._link.modified_ns):
+            raise FileChanged(f"{self._link.source}: changed since it was logged")
+
+
+def items(part: Part) -> int:
+    """How many things a part holds."""
+    if isinstance(part, Series):
+        return sum(len(series.steps) // CELL for series in part.series)
+    return len(part.items) if isinstance(part, Texts) else 1
+
+
+def describe(part: Part) -> str:
+    """A part in a few words, for a warning."""
+    if isinstance(part, Series):
+        keys = ", ".join(repr(series.key) for series in part.series[:3])
+        return f"{items(part):,} points of {keys}{', ...' if len(part.series) > 3 else ''}"
+    if isinstance(part, Texts):
+        names = [f"{'tag' if tag else 'parameter'} {key!r}" for tag, key, _ in part.items[:3]]
+        return ", ".join(names) + (", ..." if len(part.items) > 3 else "")
+    if isinstance(part, File | FileLink):
+        return f"artifact {part.path!r}"
+    return type(part).__name__.lower()
+
+
+def _retry_after(response: Response) -> float:
+    """Seconds, of either form of Retry-After; 0 without one."""
+    text = response.headers.get("retry-after", "")
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    from email.utils import parsedate_to_datetime  # a slow import, and urllib3 has made it by now
+
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return 0.0

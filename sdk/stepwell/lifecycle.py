@@ -1,0 +1,150 @@
+"""The process around the runs: its drain thread, its exit, its signals and its forks.
+
+Two threads serve a run.  Its sender may sit in a dead network for half a minute, so the promise
+that nothing stays longer than half a second in memory needs this one: it empties the buffers of all
+active runs into their spools and never touches the network.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stepwell.run import ActiveRun
+    from stepwell.wire import EndStatus
+
+
+class Lifecycle:
+    """The active runs of this process; one instance."""
+
+    def __init__(self) -> None:
+        self.runs: dict[int, ActiveRun] = {}
+        self._lock = threading.RLock()
+        self._drainer: threading.Thread | None = None
+        self._handler_found: Any = None
+        self._has_handler = False
+        self._terminated = False
+        self._child = 0
+        atexit.register(self._at_exit)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    @property
+    def terminated(self) -> bool:
+        """Whether SIGTERM has come: what ends from now on was killed."""
+        return self._terminated
+
+    def add(self, run: ActiveRun) -> None:
+        """Serve a run until it is removed.  May raise RuntimeError where no thread can start."""
+        with self._lock:
+            self.runs[id(run)] = run
+            self._catch_sigterm()
+            self._catch_child_exit()
+            if self._drainer is None or not self._drainer.is_alive():
+                self._drainer = threading.Thread(
+                    target=self._drain, name="stepwell-drain", daemon=True
+                )
+                self._drainer.start()
+
+    def remove(self, run: ActiveRun) -> None:
+        with self._lock:
+            self.runs.pop(id(run), None)
+            if not self.runs:
+                self._release_sigterm()
+
+    def _drain(self) -> None:
+        while True:
+            with self._lock:
+                runs = list(self.runs.values())
+                if not runs:
+                    self._drainer = None
+                    return
+            time.sleep(min(run.drain_period_s for run in runs))
+            for run in runs:
+                with contextlib.suppress(Exception):
+                    run.drain()
+
+    # --- the end of the process ------------------------------------------------------------------
+
+    def _at_exit(self) -> None:
+        if not self.runs:
+            return
+        interactive = hasattr(sys, "ps1") or "IPython" in sys.modules
+        failure = None if interactive else getattr(sys, "last_type", None)
+        status: EndStatus = "finished"
+        if self._terminated or (failure and issubclass(failure, KeyboardInterrupt)):
+            status = "killed"
+        elif failure is not None:
+            status = "failed"
+        self.end_all(status)
+
+    def end_all(self, status: EndStatus) -> None:
+        """End every run, then wait for all of them under one deadline."""
+        runs = list(self.runs.values())
+        for run in runs:
+            run.begin_end(status)
+        for run in runs:
+            run.await_end()
+
+    # --- SIGTERM ---------------------------------------------------------------------------------
+
+    def _catch_sigterm(self) -> None:
+        if self._has_handler or threading.current_thread() is not threading.main_thread():
+            return
+        found = signal.getsignal(signal.SIGTERM)
+        if found is signal.SIG_IGN or found is None:  # None: not set from Python, so not ours
+            return
+        with contextlib.suppress(ValueError):  # a subinterpreter
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+            self._handler_found = found
+            self._has_handler = True
+
+    def _release_sigterm(self) -> None:
+        if not self._has_handler or threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGTERM) == self._on_sigterm:
+            signal.signal(signal.SIGTERM, self._handler_found)
+        self._has_handler = False
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        """Between two bytecodes of the main thread, which may be in the middle of our own code."""
+        self._terminated = True
+        if callable(self._handler_found):
+            # It may let the training go on; the runs end as killed when they end.
+            self._handler_found(number, frame)
+            return
+        self.end_all("killed")
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    # --- fork ------------------------------------------------------------------------------------
+
+    def _after_fork(self) -> None:
+        """The child has no threads of ours and owns no run: handles are inert until they log."""
+        runs, self.runs = list(self.runs.values()), {}
+        self._lock = threading.RLock()
+        self._drainer = None
+        self._terminated = False
+        for run in runs:
+            run.after_fork()
+
+    def _catch_child_exit(self) -> None:
+        """multiprocessing ends its children with os._exit; it has an exit list of its own."""
+        package = sys.modules.get("multiprocessing")
+        util = sys.modules.get("multiprocessing.util")
+        if package is None or util is None or self._child == os.getpid():
+            return
+        if package.parent_process() is not None:
+            self._child = os.getpid()
+            util.Finalize(None, self._at_exit, exitpriority=10)
+
+
+LIFECYCLE = Lifecycle()

@@ -1,0 +1,48 @@
+"""What the client tells a person: one line each on the logger ``stepwell``, never twice.
+
+Not ``warnings``: they become exceptions where somebody asked for that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Final
+
+LOG: Final = logging.getLogger("stepwell")
+
+
+class Notices:
+    """Counts what happened and says it once."""
+
+    def __init__(self, about: str) -> None:
+        self._about = about
+        self._said: set[str] = set()
+        self._outage = False
+        self.wrong_uses = 0
+
+    def wrong(self, text: str) -> None:
+        """The caller's mistake; only the first one is said, all are counted."""
+        self.wrong_uses += 1
+        self.once("wrong", "%s; it is dropped, and so will be others like it", text)
+
+    def once(self, topic: str, text: str, *values: object) -> None:
+        if topic not in self._said:
+            self._said.add(topic)
+            self.say(logging.WARNING, text, *values)
+
+    def outage(self, reason: str, waiting: int, where: str) -> None:
+        """One line an outage, however long it lasts."""
+        if not self._outage:
+            self._outage = True
+            text = "%s. Training goes on; %s wait in %s and are sent when it works again"
+            self.say(logging.WARNING, text, reason, f"{waiting:,} items", where)
+
+    def recovered(self) -> None:
+        if self._outage:
+            self._outage = False
+            self.say(logging.INFO, "the server answers again")
+
+    def say(self, level: int, text: str, *values: object) -> None:
+        with contextlib.suppress(Exception):  # a handler of the application's may do anything
+            LOG.log(level, "stepwell: %s: %s", self._about, text % values)

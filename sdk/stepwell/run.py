@@ -1,0 +1,350 @@
+"""A run that this process logs into.  Nothing here raises, and nothing here waits for a network."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from stepwell import checks
+from stepwell.artifacts import to_records
+from stepwell.buffer import Buffer, Nothing, RunMetrics
+from stepwell.config import Config
+from stepwell.errors import WrongUse
+from stepwell.lifecycle import LIFECYCLE
+from stepwell.notices import Notices
+from stepwell.records import AnyRecord, End, Head, Params, Tags
+from stepwell.sender import Sender
+from stepwell.spool import Spool
+from stepwell.transport import HttpTransport, Transport
+from stepwell.wire import EndStatus
+
+DROPPED_TAG: Final = "stepwell.dropped_points"
+NOTE_DROPPED_S: Final = 30.0
+
+
+class ActiveRun:
+    """One run, made by :meth:`ExperimentTracker.start_run`.  Any thread may log.
+
+    ``stop_requested`` turns true when somebody asked the run to stop; it is up to the training to
+    look.  ``pending`` counts what the server has not acknowledged yet.  A copy, a pickled handle
+    and a forked child's handle log into the same run and never end it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        head: Head,
+        names: tuple[str | None, str],
+        *,
+        ends: bool = False,
+        transport: Callable[[Config], Transport] = HttpTransport,
+    ) -> None:
+        self.run_id = head.run_id
+        self.tenant = head.tenant
+        self.url = f"{config.url}/runs/{head.run_id}"
+        self.status: str = "running"
+        self.drain_period_s = config.buffer_age_ms / 2000
+        self._name, self.experiment_name = names
+        self._config = config
+        self._head = head
+        self._ends = ends
+        self._make_transport = transport
+        self._notices = Notices(f"run {head.run_id}")
+        # No room: the first thing that is logged opens the spool.
+        self._buffer = Buffer(0, self._spill, self._wrong)
+        self._spool: Spool | None = None
+        self._sender: Sender | None = None
+        self._stop_requested = False
+        self._deadline: float | None = None
+        self._noted = (0, 0.0)
+        self._dropped = 0
+        if config.mode == "disabled":
+            self._buffer = Nothing(1, self._spill, self._wrong)
+
+    # --- logging ---------------------------------------------------------------------------------
+
+    def log_metrics(
+        self,
+        metrics: Mapping[str, Any] | RunMetrics,
+        step: int | None = None,
+        timestamp: Any = None,
+    ) -> None:
+        """Some values of one step.  A value is anything with ``__float__``, converted in the call.
+
+        ``step`` is one past the greatest so far when it is None; ``timestamp`` is integer
+        milliseconds or a datetime with a zone, now when it is None.
+        """
+        try:
+            self._buffer.add(metrics, step, timestamp)
+        except WrongUse:
+            raise
+        except Exception as error:  # noqa: BLE001 - a training must outlive any bug of ours
+            self._bug(error)
+
+    def log_metric(
+        self, key: str, value: Any, step: int | None = None, timestamp: Any = None
+    ) -> None:
+        try:
+            self._buffer.add({key: value}, step, timestamp)
+        except WrongUse:
+            raise
+        except Exception as error:  # noqa: BLE001 - an unhashable key, say
+            self._bug(error)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Inputs of the run, as text by ``str()``.  A parameter keeps its first value for ever."""
+        self._guarded(lambda: self._put_texts("parameter", params, Params))
+
+    def log_param(self, key: str, value: Any) -> None:
+        self._guarded(lambda: self._put_texts("parameter", {key: value}, Params))
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Labels of the run, as text by ``str()``.  The last value stands."""
+        self._guarded(lambda: self._put_texts("tag", tags, Tags))
+
+    def set_tag(self, key: str, value: Any) -> None:
+        self._guarded(lambda: self._put_texts("tag", {key: value}, Tags))
+
+    def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
+        """A file or a folder, under ``artifact_path`` or at the top.
+
+        Small files are copied in the call.  Larger ones are sent later from where they are, and
+        must stay as they are until then.
+        """
+        self._guarded(lambda: self._put_artifacts(path, artifact_path))
+
+    # --- waiting ---------------------------------------------------------------------------------
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Wait until the server has all that was logged before.  True: it has."""
+        with contextlib.suppress(Exception):
+            wait_s = self._config.exit_timeout_s if timeout_s is None else timeout_s
+            return self._settle(time.monotonic() + wait_s)
+        return False
+
+    def end(self, status: EndStatus = "finished", timeout_s: float | None = None) -> bool:
+        """End the run and wait, bounded.  True: the server has everything.
+
+        What it does not have stays in the spool, and goes on being sent while the process lives.
+        """
+        with contextlib.suppress(Exception):
+            self.begin_end(status, timeout_s)
+            return self.await_end()
+        return False
+
+    def begin_end(self, status: EndStatus, timeout_s: float | None = None) -> None:
+        """Write the end down; :meth:`await_end` waits for it."""
+        if timeout_s is not None or self._deadline is None:
+            wait_s = self._config.exit_timeout_s if timeout_s is None else timeout_s
+            self._deadline = time.monotonic() + wait_s
+        if self.status == "running":
+            self.status = status
+            self._note_dropped(finally_=True)
+            if self._ends:
+                self._buffer.put_quietly(End(status, time.time_ns() // 1_000_000))
+        self.drain()
+
+    def await_end(self) -> bool:
+        """Until the deadline that :meth:`begin_end` set; the process's exit shares it."""
+        deadline = self._deadline or 0.0
+        done = self._settle(deadline)
+        self._buffer.room = 0  # whatever comes later is late, and finds its own way
+        spool, sender = self._spool, self._sender
+        if spool is not None and not done:
+            self._tell_what_waits(spool)
+        if sender is not None:
+            sender.finish(deadline if done else 0.0)
+        elif spool is not None:
+            self.retire()
+            spool.close()
+        return done
+
+    # --- attributes ------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str | None:
+        """As given; else as the server named it, once it has."""
+        return self._name
+
+    @property
+    def pending(self) -> int:
+        return self._buffer.pending + (self._spool.pending if self._spool else 0)
+
+    @property
+    def stop_requested(self) -> bool:
+        return self._stop_requested
+
+    def __enter__(self) -> ActiveRun:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end(status_of(error))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        names = (self._name, self.experiment_name)
+        return ActiveRun, (self._config, self._head, names)
+
+    def __repr__(self) -> str:
+        return f"<ActiveRun {self.run_id} {self.status}>"
+
+    # --- between memory and spool ----------------------------------------------------------------
+
+    def open(self, records: list[AnyRecord]) -> None:
+        """Start writing and sending, ``records`` first."""
+        for record in records:
+            self._buffer.put_quietly(record)
+        self.drain()
+
+    def drain(self) -> bool:
+        """Memory -> spool.  False: the disk stalls, or another thread is at it."""
+        drained = self._buffer.drain(self._write)
+        spool, sender = self._spool, self._sender
+        if spool is not None:
+            if spool.dropped:
+                self._note_dropped()
+            if spool.trouble:
+                text = "no spool on disk (%s); memory is used"
+                self._notices.once("disk", text, spool.trouble)
+        if drained and sender is not None:
+            sender.wake()
+        return drained
+
+    def retire(self) -> bool:
+        """The sender asks, before it ends: is there really nothing more?  Then the spool goes."""
+        with self._buffer.lock:
+            spool = self._spool
+            if spool is not None and self._sender is not None and spool.acked < spool.end:
+                return False
+            if spool is not None:
+                self._dropped += spool.dropped
+            self._spool = self._sender = None
+            self._buffer.room = 0
+        LIFECYCLE.remove(self)
+        return True
+
+    def heard(self, name: str | None, stop_requested: bool) -> None:
+        """What acknowledgements said, told by the sender."""
+        self._name = self._name or name
+        self._stop_requested |= stop_requested
+
+    def after_fork(self) -> None:
+        """The child's copy: inert until it logs, and the run is not its to end."""
+        if self._sender is not None:
+            self._sender.forget()
+        if self._spool is not None:
+            self._spool.forget()
+        next_step = self._buffer.next_step
+        self._spool = self._sender = None
+        self._ends = False
+        self._deadline = None
+        self._buffer = Buffer(0, self._spill, self._wrong)
+        self._buffer.next_step = next_step
+
+    def _write(self, frames: bytes, items: int, essential: bool) -> bool:
+        """Into the spool, which is made where there is none: at the start, in a forked child, and
+        after the end.  The buffer's lock is held.
+        """
+        spool = self._spool
+        if spool is None:
+            self._spool = spool = Spool.create(self._config, self._head)
+            self._start()
+        return spool.append(frames, items, essential)
+
+    def _start(self) -> None:
+        self._buffer.room = max(1, self._config.buffer_points)
+        self._deadline = None if self.status == "running" else self._deadline
+        try:
+            LIFECYCLE.add(self)
+            if self._config.mode == "online" and self._spool is not None:
+                transport = self._make_transport(self._config)
+                self._sender = Sender(self, self._spool, transport, self._notices)
+        except RuntimeError as error:  # no more threads: everything stays in the spool
+            self._bug(error)
+
+    def _spill(self) -> None:
+        if not self.drain() and self._buffer.points * 8 > self._config.memory_bytes:
+            self._dropped += self._buffer.shed()
+            self._note_dropped()
+
+    def _settle(self, deadline: float) -> bool:
+        """Whether all that is logged by now was acknowledged before the deadline."""
+        while not self.drain():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        spool, sender = self._spool, self._sender
+        if spool is None:
+            return True
+        return sender is not None and sender.wait(spool.end, deadline)
+
+    # --- the rest --------------------------------------------------------------------------------
+
+    def _put_texts(
+        self, what: str, given: Mapping[str, Any], kind: type[Params] | type[Tags]
+    ) -> None:
+        good: dict[str, str] = {}
+        for key, value in checks.mapping(f"{what}s", given).items():
+            try:
+                name = checks.key(key)
+                good[name] = checks.text(f"{what} {name!r}", value)
+            except WrongUse as error:
+                self._wrong(str(error))
+        if good:
+            self._buffer.put(kind(good))
+
+    def _put_artifacts(self, path: str | Path, under: str | None) -> None:
+        copied = self._config.artifact_copy_bytes
+        for record in to_records(Path(path), under, copied, self._wrong):
+            self._buffer.put(record)
+            self.drain()  # files are large: not one of them waits in memory
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except WrongUse as error:
+            self._wrong(str(error))
+        except Exception as error:  # noqa: BLE001 - a training must outlive any bug of ours
+            self._bug(error)
+
+    def _wrong(self, text: str) -> None:
+        if self._config.strict:
+            raise WrongUse(text)
+        self._notices.wrong(text)
+
+    def _bug(self, error: Exception) -> None:
+        self._notices.once("bug", "%s: %s", type(error).__name__, error)
+
+    def _note_dropped(self, *, finally_: bool = False) -> None:
+        """Say once that points were dropped, and write their number to a tag now and then."""
+        dropped = self._dropped + (self._spool.dropped if self._spool else 0)
+        said, when = self._noted
+        now = time.monotonic()
+        if dropped == said or (said and not finally_ and now - when < NOTE_DROPPED_S):
+            return
+        self._noted = (dropped, now)
+        self._notices.once("dropped", "the spool's bound is reached: newer points are dropped")
+        self._buffer.put_quietly(Tags({DROPPED_TAG: str(dropped)}))
+
+    def _tell_what_waits(self, spool: Spool) -> None:
+        how = f"wait in {spool.folder}; `stepwell sync` sends them, or the next run here"
+        if spool.folder is None:
+            how = "are in memory only, and lost with this process"
+        self._notices.once("waiting", "%s items %s", f"{self.pending:,}", how)
+
+
+def status_of(error: BaseException | None) -> EndStatus:
+    """How a run ends whose ``with`` block is left so."""
+    if LIFECYCLE.terminated or isinstance(error, KeyboardInterrupt):
+        return "killed"
+    if error is None or (isinstance(error, SystemExit) and not error.code):
+        return "finished"
+    return "failed"

@@ -1,0 +1,368 @@
+"""What is not acknowledged yet: a folder of append-only segments, one folder a writer.
+
+::
+
+    <spool_dir>/<run id>-<8 hex>/owner             the lock (ownership.py)
+                                 00000001.spool    segments, in order; the last one grows
+                                 acked             how far the server has acknowledged
+
+A segment is the magic, then frames (records.py), a Head first.  Points reach the file at the
+latest when they leave the buffer, so a killed process loses only what its buffer held; a power cut
+may lose what the system had not written yet (nothing here calls fsync).
+
+One thread appends (whoever holds the buffer's lock), one thread reads and acknowledges; they share
+no lock.  Where the disk refuses, segments lie in memory, bounded, and the disk is tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from struct import Struct as Layout
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from msgspec import Struct
+
+from stepwell.config import Config
+from stepwell.ownership import Ownership, take
+from stepwell.records import MAGIC, AnyRecord, Head, Parsed, count, frame, parse
+from stepwell.segments import SUFFIX, FileSegment, MemorySegment, Segment
+
+SEGMENT_BYTES: Final = 8 * 1024**2
+LEAST_BYTES: Final = 4_096
+ESSENTIAL_BYTES: Final = 16 * 1024**2
+"""How far parameters, tags and the end of a run may exceed a bound that stops points."""
+RETRY_DISK_S: Final = 5.0
+_NAME: Final = re.compile(r"[0-9a-f]{32}-[0-9a-f]{8}")
+_MARK: Final = Layout("<QQ")
+
+
+class Position(NamedTuple):
+    """A place between two frames."""
+
+    segment: int
+    offset: int
+
+
+class Window(Struct):
+    """Some records in order, and the place after them."""
+
+    records: list[AnyRecord]
+    end: Position
+    items: int
+
+
+class Spool:
+    """``trouble`` says why memory is used, if it is; ``dropped`` counts what met the bound."""
+
+    def __init__(self, config: Config, head: Head) -> None:
+        self.config = config
+        self.head = head
+        self.folder: Path | None = None
+        self.trouble = ""
+        self.dropped = self.damaged = 0
+        self.appended = self.acknowledged = 0
+        self._owner: Ownership | None = None
+        self._segments: dict[int, Segment] = {}
+        self._last = 0
+        self._acked = Position(0, 0)
+        self._mark_fd = -1
+        self._written = self._removed = self._others = 0
+        self._retry_disk = self._measured = 0.0
+
+    # --- the writer's side -----------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, config: Config, head: Head) -> Spool:
+        """A new one; in memory, with ``trouble`` set, where the disk refuses."""
+        spool = cls(config, head)
+        try:
+            spool.folder, spool._owner = _new_folder(config.spool_dir, head.run_id)
+            spool._measure()
+        except OSError as error:
+            spool._distrust(error)
+        spool._rotate()
+        spool._acked = Position(1, len(MAGIC))
+        return spool
+
+    def append(self, data: bytes, items: int, essential: bool) -> bool:
+        """Whole frames with ``items`` things in them.  False: over the bound, dropped, counted."""
+        slack = ESSENTIAL_BYTES if essential else 0
+        current = self._segments[self._last]
+        in_memory = isinstance(current, MemorySegment)
+        if current.size >= SEGMENT_BYTES or (in_memory and self._disk_is_due()):
+            current = self._rotate()
+        written = False
+        if isinstance(current, FileSegment) and self._fits(len(data), slack):
+            try:
+                current.append(data)
+                written = True
+                self._written += len(data)
+            except OSError as error:
+                self._distrust(error)
+                current = self._rotate()
+        if isinstance(current, MemorySegment) and not written:
+            used = sum(s.size for s in list(self._segments.values()) if type(s) is MemorySegment)
+            if used + len(data) <= self.config.memory_bytes + slack:
+                current.append(data)
+                written = True
+        if written:
+            self.appended += items
+        else:
+            self.dropped += items
+        return written
+
+    @property
+    def pending(self) -> int:
+        return self.appended - self.acknowledged
+
+    @property
+    def end(self) -> Position:
+        return Position(self._last, self._segments[self._last].size)
+
+    def _rotate(self) -> Segment:
+        """A new segment: a file, or memory while the disk is in trouble."""
+        segment: Segment = MemorySegment()
+        if self.folder is not None and time.monotonic() >= self._retry_disk:
+            try:
+                path = self.folder / f"{self._last + 1:08d}{SUFFIX}"
+                segment = FileSegment(path, create=True)
+                self.trouble = ""
+            except OSError as error:
+                self._distrust(error)
+        head = frame(self.head)
+        try:
+            segment.append(head)
+        except OSError as error:
+            segment.remove()
+            self._distrust(error)
+            segment = MemorySegment()
+            segment.append(head)
+        if isinstance(segment, FileSegment):
+            self._written += segment.size
+        self._segments[self._last + 1] = segment
+        self._last += 1
+        return segment
+
+    def _distrust(self, error: OSError) -> None:
+        self.trouble = error.strerror or str(error)
+        self._retry_disk = time.monotonic() + RETRY_DISK_S
+
+    def _disk_is_due(self) -> bool:
+        return self.folder is not None and time.monotonic() >= self._retry_disk
+
+    def _fits(self, size: int, slack: int) -> bool:
+        limit = self.config.spool_bytes + slack
+        if self._others + self._written - self._removed + size <= limit:
+            return True
+        if time.monotonic() - self._measured < RETRY_DISK_S:
+            return False
+        self._measure()
+        return self._others + self._written - self._removed + size <= limit
+
+    def _measure(self) -> None:
+        """What other writers' spools take of the common bound."""
+        self._measured = time.monotonic()
+        self._others = sum(
+            _size(path) for path in folders(self.config.spool_dir) if path != self.folder
+        )
+
+    # --- the reader's side -----------------------------------------------------------------------
+
+    @classmethod
+    def adopt(cls, folder: Path, config: Config) -> Spool | None:
+        """A dead process's spool, for sending what it left; None while its process lives.
+
+        Raises OSError where it cannot be read.
+        """
+        owner = take(folder / "owner")
+        if owner is None:
+            return None
+        spool = cls(config, Head("", "", ""))
+        spool.folder, spool._owner = folder, owner
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            spool._segments[int(path.stem)] = FileSegment(path)
+        if any(s.size and s.read(0, len(MAGIC)) != MAGIC for s in spool._segments.values()):
+            spool.forget()  # a newer client's, or no spool at all: never touched
+            return None
+        first = min(spool._segments, default=1)
+        spool._last = max(spool._segments, default=1)
+        spool._segments.setdefault(spool._last, MemorySegment())
+        spool._acked = max(Position(first, len(MAGIC)), _read_mark(folder))
+        heads = (spool._head_of(number) for number in sorted(spool._segments))
+        spool.head = next((head for head in heads if head), spool.head)
+        return spool
+
+    def read(self, budget: int) -> Window:
+        """What follows the acknowledged place, about ``budget`` bytes; no records: nothing yet."""
+        number, offset = self._acked
+        while True:
+            last = self._last  # before the size is read: a sealed segment no longer grows
+            parsed = self._parse(number, offset, budget)
+            self.damaged += parsed.damaged
+            offset += parsed.consumed
+            records: list[AnyRecord] = [r for r in parsed.records if not isinstance(r, Head)]
+            if records:
+                return Window(records, Position(number, offset), sum(map(count, records)))
+            if parsed.consumed:
+                continue
+            if number >= last:
+                return Window([], Position(number, offset), 0)
+            number, offset = number + 1, len(MAGIC)  # what is left here is a torn tail, or nothing
+
+    def has_more(self) -> bool:
+        return bool(self.read(LEAST_BYTES).records)
+
+    def acknowledge(self, window: Window) -> None:
+        """The server has it all: segments that are done go, and the place is noted."""
+        self._acked = window.end
+        self.acknowledged += window.items
+        for number in [n for n in list(self._segments) if n < window.end.segment]:
+            segment = self._segments.pop(number)
+            if isinstance(segment, FileSegment):
+                self._removed += segment.size
+            segment.remove()
+        self._mark()
+
+    @property
+    def acked(self) -> Position:
+        return self._acked
+
+    def close(self) -> None:
+        """Give the folder up: removed if all is acknowledged, else left for another process."""
+        drained = not self.has_more()
+        if not drained:
+            self._save_memory()
+        for segment in self._segments.values():
+            segment.remove() if drained and not self.damaged else segment.close()
+        self._close_mark()
+        if self._owner is not None:
+            self._owner.release()
+        if drained and self.folder is not None:
+            _remove(self.folder, keep=self.damaged > 0)
+
+    def forget(self) -> None:
+        """In a forked child: close what was inherited and touch nothing; the parent owns it."""
+        for segment in self._segments.values():
+            segment.close()
+        self._close_mark()
+        if self._owner is not None:
+            self._owner.forget()
+
+    def _save_memory(self) -> None:
+        """The last try to bring what only memory holds to the disk, before the process ends."""
+        if self.folder is None:
+            return
+        for number, segment in list(self._segments.items()):
+            if isinstance(segment, MemorySegment):
+                with contextlib.suppress(OSError):
+                    saved = FileSegment(self.folder / f"{number:08d}{SUFFIX}", create=True)
+                    saved.append(segment.read(len(MAGIC), segment.size))
+                    self._segments[number] = saved
+
+    def _parse(self, number: int, offset: int, budget: int) -> Parsed:
+        segment = self._segments.get(number)
+        if segment is None:
+            return Parsed([], 0, 0)
+        available = max(0, segment.size - offset)
+        budget = max(budget, LEAST_BYTES)
+        parsed = parse(segment.read(offset, min(budget, available)))
+        if not parsed.consumed and budget < parsed.wanted <= available:
+            parsed = parse(segment.read(offset, parsed.wanted))
+        return parsed
+
+    def _head_of(self, number: int) -> Head | None:
+        segment = self._segments[number]
+        if segment.read(0, len(MAGIC)) != MAGIC:
+            return None
+        records = self._parse(number, len(MAGIC), 65_536).records
+        return next((record for record in records if isinstance(record, Head)), None)
+
+    def _mark(self) -> None:
+        """Best effort: without it, everything is sent again, which changes nothing."""
+        if self.folder is None:
+            return
+        with contextlib.suppress(OSError):
+            if self._mark_fd < 0:
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                self._mark_fd = os.open(self.folder / "acked", flags, 0o600)
+            place = _MARK.pack(*self._acked)
+            os.pwrite(self._mark_fd, place + crc32(place).to_bytes(4, "little"), 0)
+
+    def _close_mark(self) -> None:
+        fd, self._mark_fd = self._mark_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def folders(spool_dir: Path) -> list[Path]:
+    """The spools in a folder, oldest run first."""
+    try:
+        names = [entry.name for entry in os.scandir(spool_dir) if _NAME.fullmatch(entry.name)]
+    except OSError:
+        return []
+    return [spool_dir / name for name in sorted(names)]
+
+
+def leftovers(config: Config, wanted: Callable[[Head], bool]) -> list[Spool]:
+    """The spools of dead processes that ``wanted`` takes; empty ones are cleared away."""
+    found = []
+    for folder in folders(config.spool_dir):
+        try:
+            spool = Spool.adopt(folder, config)
+        except OSError:
+            continue  # gone meanwhile, or not ours to read
+        if spool is None:
+            continue
+        if not spool.has_more() or not wanted(spool.head):
+            spool.close()
+        else:
+            found.append(spool)
+    return found
+
+
+def _new_folder(spool_dir: Path, run_id: str) -> tuple[Path, Ownership]:
+    spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for _ in range(8):
+        folder = spool_dir / f"{run_id}-{os.urandom(4).hex()}"
+        folder.mkdir(mode=0o700)
+        # Between these two lines another process may take the empty folder for a leftover.
+        with contextlib.suppress(FileNotFoundError):
+            owner = take(folder / "owner", create=True)
+            if owner is not None:
+                return folder, owner
+    raise OSError(f"cannot own a folder in {spool_dir}")
+
+
+def _remove(folder: Path, *, keep: bool) -> None:
+    """``keep``: part of it could not be read; it stays under another name, for a look."""
+    with contextlib.suppress(OSError):
+        if keep:
+            folder.rename(folder.with_suffix(".damaged"))
+            return
+        for name in ("acked", "owner"):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _read_mark(folder: Path) -> Position:
+    try:
+        data = (folder / "acked").read_bytes()
+    except OSError:
+        return Position(0, 0)
+    place, checksum = data[: _MARK.size], data[_MARK.size :]
+    if len(place) != _MARK.size or crc32(place).to_bytes(4, "little") != checksum:
+        return Position(0, 0)
+    return Position(*_MARK.unpack(place))
+
+
+def _size(folder: Path) -> int:
+    try:
+        return sum(entry.stat().st_size for entry in os.scandir(folder))
+    except OSError:
+        return 0
