@@ -8,6 +8,7 @@ from benchmarks import bodies
 from benchmarks.api import Caller
 from benchmarks.bodies import Shape
 from benchmarks.load import Source
+from benchmarks.meters import compacted
 from benchmarks.plan import Plan
 from benchmarks.processes import Server
 from benchmarks.report import Result, at_most
@@ -27,10 +28,10 @@ def growth(plan: Plan) -> Iterator[Result]:
             runs = [caller.create_run(name=name) for name in ("warm", "long")]
         warm, source = (bodies.columnar_batches(bodies.log_path(run), _SHAPE, 0) for run in runs)
         _send(server, warm, 4 * part)
-        server.settle(60)
+        compacted(server)
         first = _send(server, source, part)
         middle = _send(server, source, requests - 2 * part)
-        server.settle(240)
+        compacted(server)
         last = _send(server, source, part)
     before, after = first.tally.latency_ms(), last.tally.latency_ms()
     yield Result(

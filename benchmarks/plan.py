@@ -22,6 +22,8 @@ class Plan:
     many_runs: int = 100_000
     searches: int = 40
     disk_points: int = 2_000_000
+    calm_seconds: float = 10.0
+    """How long file sizes must have stood still before they are read."""
     growth_points: int = 10_000_000
     sustained_seconds: float = 60.0
     starts: int = 5
@@ -42,6 +44,7 @@ QUICK = Plan(
     many_runs=2_000,
     searches=10,
     disk_points=200_000,
+    calm_seconds=2.0,
     growth_points=500_000,
     sustained_seconds=3.0,
     starts=1,

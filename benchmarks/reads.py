@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks import bodies, fill
 from benchmarks.api import Caller
 from benchmarks.bodies import Floats, Shape
+from benchmarks.meters import compacted
 from benchmarks.plan import Plan
 from benchmarks.processes import Server
 from benchmarks.report import Goal, Result, at_most
@@ -29,7 +30,7 @@ def reads(plan: Plan) -> Iterator[Result]:
     """History of one series by SDK, by columns and by JSON; charts of one series and of all."""
     with alone() as (server, _):
         run_id, keys = fill.loss_series(server.port, plan.series_count, plan.series_points)
-        server.settle(240)
+        compacted(server)
         reader = _Reader(server, run_id, plan.series_points)
         cases: list[tuple[str, Callable[[], object], tuple[Goal, ...]]] = [
             ("history_sdk", lambda: reader.sdk(keys[0]), (at_most("p50_ms", 500.0),)),
@@ -92,7 +93,7 @@ def mixed(plan: Plan) -> Iterator[Result]:
     shape = Shape(10, 100)
     with alone() as (server, _):
         run_id, keys = fill.loss_series(server.port, 5, plan.series_points)
-        server.settle(120)
+        compacted(server)
         with Caller(server.port) as caller:
             runs = [caller.create_run(name=f"writer-{seed}") for seed in range(16)]
         writers = [

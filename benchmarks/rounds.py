@@ -81,8 +81,8 @@ def summary(rounds: Sequence[Round], points: int) -> Figures:
     return {
         "requests_per_s": round(median(rates), 1),
         "points_per_s": round(median(rates) * points),
-        "p50_ms": median(each["p50_ms"] for each in latencies),
-        "p99_ms": median(each["p99_ms"] for each in latencies),
+        "p50_ms": round(median(each["p50_ms"] for each in latencies), 3),
+        "p99_ms": round(median(each["p99_ms"] for each in latencies), 3),
         "max_ms": max(each["max_ms"] for each in latencies),
         "errors": sum(sum(done.tally.errors.values()) for done in rounds),
         "slowest_round_per_s": round(min(rates), 1),

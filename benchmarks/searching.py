@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks import fill
 from benchmarks.api import Caller
+from benchmarks.meters import compacted
 from benchmarks.plan import Plan
 from benchmarks.processes import scratch, stepwell
 from benchmarks.report import Goal, Result, at_most
@@ -77,7 +78,7 @@ def searches(plan: Plan) -> Iterator[Result]:
         with stepwell(data) as server:
             fill.runs(server.port, plan.few_runs, "few")
             fill.runs(server.port, plan.many_runs, "many")
-            server.settle(240)
+            compacted(server)
             for tenant, count, cases in (
                 ("few", plan.few_runs, _FEW),
                 ("many", plan.many_runs, _MANY),
