@@ -30,17 +30,10 @@ class Lifecycle:
         self._lock = threading.RLock()
         self._drainer: threading.Thread | None = None
         self._handler_found: Any = None
-        self._has_handler = False
-        self._terminated = False
         self._child = 0
         atexit.register(self._at_exit)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
-
-    @property
-    def terminated(self) -> bool:
-        """Whether SIGTERM has come: what ends from now on was killed."""
-        return self._terminated
 
     def add(self, run: ActiveRun) -> None:
         """Serve a run until it is removed.  May raise RuntimeError where no thread can start."""
@@ -80,43 +73,41 @@ class Lifecycle:
         interactive = hasattr(sys, "ps1") or "IPython" in sys.modules
         failure = None if interactive else getattr(sys, "last_type", None)
         status: EndStatus = "finished"
-        if self._terminated or (failure and issubclass(failure, KeyboardInterrupt)):
-            status = "killed"
-        elif failure is not None:
-            status = "failed"
+        if failure is not None:
+            status = "killed" if issubclass(failure, KeyboardInterrupt) else "failed"
         self.end_all(status)
 
     def end_all(self, status: EndStatus) -> None:
         """End every run, then wait for all of them under one deadline."""
         runs = list(self.runs.values())
         for run in runs:
-            run.begin_end(status)
+            run.begin_end("killed" if run.terminated else status)
         for run in runs:
             run.await_end()
 
     # --- SIGTERM ---------------------------------------------------------------------------------
 
     def _catch_sigterm(self) -> None:
-        if self._has_handler or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return
         found = signal.getsignal(signal.SIGTERM)
-        if found is signal.SIG_IGN or found is None:  # None: not set from Python, so not ours
+        # None is a handler that was not set from Python, and not ours to chain to.
+        if found in (signal.SIG_IGN, None, self._on_sigterm):
             return
         with contextlib.suppress(ValueError):  # a subinterpreter
             signal.signal(signal.SIGTERM, self._on_sigterm)
             self._handler_found = found
-            self._has_handler = True
 
     def _release_sigterm(self) -> None:
-        if not self._has_handler or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return
         if signal.getsignal(signal.SIGTERM) == self._on_sigterm:
             signal.signal(signal.SIGTERM, self._handler_found)
-        self._has_handler = False
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         """Between two bytecodes of the main thread, which may be in the middle of our own code."""
-        self._terminated = True
+        for run in list(self.runs.values()):
+            run.terminated = True
         if callable(self._handler_found):
             # It may let the training go on; the runs end as killed when they end.
             self._handler_found(number, frame)
@@ -132,7 +123,6 @@ class Lifecycle:
         runs, self.runs = list(self.runs.values()), {}
         self._lock = threading.RLock()
         self._drainer = None
-        self._terminated = False
         for run in runs:
             run.after_fork()
 

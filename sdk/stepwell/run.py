@@ -30,8 +30,9 @@ class ActiveRun:
     """One run, made by :meth:`ExperimentTracker.start_run`.  Any thread may log.
 
     ``stop_requested`` turns true when somebody asked the run to stop; it is up to the training to
-    look.  ``pending`` counts what the server has not acknowledged yet.  A copy, a pickled handle
-    and a forked child's handle log into the same run and never end it.
+    look.  ``pending`` counts what the server has not acknowledged yet.  ``terminated`` says that
+    SIGTERM has come.  A copy, a pickled handle and a forked child's handle log into the same run
+    and never end it.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ActiveRun:
         self._spool: Spool | None = None
         self._sender: Sender | None = None
         self._stop_requested = False
+        self.terminated = False
         self._deadline: float | None = None
         self._noted = (0, 0.0)
         self._dropped = 0
@@ -142,6 +144,7 @@ class ActiveRun:
             wait_s = self._config.exit_timeout_s if timeout_s is None else timeout_s
             self._deadline = time.monotonic() + wait_s
         if self.status == "running":
+            self.drain()
             self.status = status
             self._note_dropped(finally_=True)
             if self._ends:
@@ -161,6 +164,8 @@ class ActiveRun:
         elif spool is not None:
             self.retire()
             spool.close()
+        if done:
+            LIFECYCLE.remove(self)
         return done
 
     # --- attributes ------------------------------------------------------------------------------
@@ -187,7 +192,7 @@ class ActiveRun:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.end(status_of(error))
+        self.end("killed" if self.terminated else status_of(error))
 
     def __reduce__(self) -> tuple[Any, ...]:
         names = (self._name, self.experiment_name)
@@ -222,12 +227,13 @@ class ActiveRun:
         """The sender asks, before it ends: is there really nothing more?  Then the spool goes."""
         with self._buffer.lock:
             spool = self._spool
-            if spool is not None and self._sender is not None and spool.acked < spool.end:
+            self._buffer.room = 0
+            unsent = spool is not None and spool.acked < spool.end
+            if self._sender is not None and (unsent or self._buffer.pending):
                 return False
             if spool is not None:
                 self._dropped += spool.dropped
             self._spool = self._sender = None
-            self._buffer.room = 0
         LIFECYCLE.remove(self)
         return True
 
@@ -343,7 +349,7 @@ class ActiveRun:
 
 def status_of(error: BaseException | None) -> EndStatus:
     """How a run ends whose ``with`` block is left so."""
-    if LIFECYCLE.terminated or isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt):
         return "killed"
     if error is None or (isinstance(error, SystemExit) and not error.code):
         return "finished"

@@ -63,7 +63,7 @@ class Sender:
         self._backoff = Backoff()
         self._failed = self._not_before = self._patience = self._leisure = 0.0
         self._watchers = 0
-        self._finishing = False
+        self._finishing = self._swept = False
         self._beat = _now()
         self._thread = threading.Thread(target=self._send, name="stepwell-sender", daemon=True)
         self._thread.start()
@@ -118,6 +118,11 @@ class Sender:
 
     def _is_done(self) -> bool:
         if not self._finishing or self._spool.acked < self._spool.end:
+            return False
+        if not self._swept:  # a forked child may have died with something in its spool
+            self._swept = True
+            self._find_leftovers()
+        if self._left and self._is_own(self._left[0].spool.head):
             return False
         return self._run.retire()
 

@@ -122,6 +122,13 @@ class Spool:
         return self.appended - self.acknowledged
 
     @property
+    def unsent_bytes(self) -> int:
+        """About how much is left to acknowledge."""
+        number, offset = self._acked
+        sizes = [(n, segment.size) for n, segment in list(self._segments.items())]
+        return sum(size - (offset if n == number else 0) for n, size in sizes if n >= number)
+
+    @property
     def end(self) -> Position:
         return Position(self._last, self._segments[self._last].size)
 
