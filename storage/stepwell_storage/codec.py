@@ -27,6 +27,7 @@ from stepwell_storage.points import (
     Points,
     canonical,
     float32,
+    float64,
     is_increasing,
 )
 from stepwell_storage.records import Position
@@ -186,7 +187,7 @@ def _unpack_floats(reader: Reader, form: int, count: int, size: int) -> Floats:
     if form == _PCO:
         return _decompress(reader, size, np.empty(count, FLOAT64), "f64")
     if form == _PCO_SINGLE:
-        return _decompress(reader, size, np.empty(count, FLOAT32), "f32").astype(FLOAT64)
+        return float64(_decompress(reader, size, np.empty(count, FLOAT32), "f32"))
     return reader.floats(form, count)
 
 

@@ -16,7 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from stepwell_storage.errors import Corrupt
-from stepwell_storage.points import FLOAT32, FLOAT64, INT64, Floats, Ints, canonical, float32
+from stepwell_storage.points import (
+    FLOAT32,
+    FLOAT64,
+    INT64,
+    Floats,
+    Ints,
+    canonical,
+    float32,
+    float64,
+)
 
 PLAIN, EQUAL, SINGLE = 0, 1, 2
 DELTA = {0: 16, 1: 17, 2: 18, 4: 20}  # bytes of a difference
@@ -151,7 +160,7 @@ class Reader:
         if form == EQUAL:
             return np.full(count, self._entries(1, FLOAT64)[0], FLOAT64)
         if form == SINGLE:
-            return self._entries(count, FLOAT32).astype(FLOAT64)
+            return float64(self._entries(count, FLOAT32))
         if form == PLAIN:
             return self._entries(count, FLOAT64).copy()
         raise self._unknown(form)

@@ -120,6 +120,12 @@ def float32(values: Floats) -> Singles | None:
     return short if same else None
 
 
+def float64(values: Singles) -> Floats:
+    """float32 values as they were.  Damage may have left signalling NaNs there: no warning."""
+    with np.errstate(invalid="ignore"):
+        return values.astype(FLOAT64)
+
+
 def to_ordered(values: Floats) -> Ints:
     """int64[n] that compare as the values are ordered; equal exactly where the bits are."""
     bits = canonical(values).view(INT64)

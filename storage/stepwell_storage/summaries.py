@@ -27,6 +27,7 @@ from stepwell_storage.points import (
     Points,
     canonical,
     float32,
+    float64,
     to_ordered,
 )
 
@@ -236,9 +237,11 @@ class _Columns:
         if self._form == EQUAL:
             equal: Floats = self._take(1, FLOAT64)
             return np.tile(equal, (4, 1, blocks))
-        dtype = FLOAT32 if self._form == SINGLE else FLOAT64
-        found: Floats = self._take(4 * blocks, dtype).reshape(summaries, 4, blocks)
-        return found.transpose(1, 0, 2).astype(FLOAT64)
+        if self._form == SINGLE:
+            found = float64(self._take(4 * blocks, FLOAT32))
+        else:
+            found = self._take(4 * blocks, FLOAT64)
+        return found.reshape(summaries, 4, blocks).transpose(1, 0, 2)
 
     def _expected_size(self) -> int:
         step, time, offset, delay, odd = self._widths
