@@ -7,11 +7,12 @@ no crumbs stay.  Both are bounded; readers merge what remains.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from stepwell_storage.codec import decode as decode_chunk, encode as encode_chunk
-from stepwell_storage.database import Bind, Reader, in_list
+from stepwell_storage.database import Reader, in_list
 from stepwell_storage.errors import Corrupt
 from stepwell_storage.names import pages
 from stepwell_storage.payloads import Journaled, decode as decode_row
@@ -26,9 +27,24 @@ MAX_UNIT_ROWS = 20_000
 MAX_ABSORBED = 64
 
 
+class NewChunk(NamedTuple):
+    """The columns of ``insert_chunk`` after the run."""
+
+    key: int
+    count: int
+    first_step: int
+    first_timestamp: int
+    first: int
+    last_step: int
+    last_timestamp: int
+    last: int
+    summary: bytes
+    data: bytes
+
+
 @dataclass(slots=True)
 class Sealed:
-    """What a unit built: ``chunks`` are the columns of ``insert_chunk`` after the run.
+    """What a unit built.
 
     ``corrections`` are (key, duplicates found, journal row up to which the count is exact now).
     ``damaged`` says what could not be read and was left where it is.
@@ -38,7 +54,7 @@ class Sealed:
     journal: list[int] = field(default_factory=list)
     points: int = 0
     absorbed: list[int] = field(default_factory=list)
-    chunks: list[tuple[Bind, ...]] = field(default_factory=list)
+    chunks: list[NewChunk] = field(default_factory=list)
     corrections: list[tuple[int, int, int]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
@@ -155,7 +171,7 @@ async def _seal_series(
         chunk = encode_chunk(piece)
         left.append(Placed(0, len(piece), chunk.first, chunk.last))
         ends = (*chunk.first, *chunk.last)
-        sealed.chunks.append((key, len(piece), *ends, chunk.summary, chunk.data))
+        sealed.chunks.append(NewChunk(key, len(piece), *ends, chunk.summary, chunk.data))
     if gone or (is_late and is_disjoint(left)):
         sealed.corrections.append((key, gone, newest if is_disjoint(left) else 0))
 
