@@ -7,10 +7,11 @@ field (a mapping's value, a column's position), the slow path here finds the nam
 from __future__ import annotations
 
 import re
-from typing import Any, get_origin
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec import inspect
 
 from stepwell import wire
 from stepwell_storage.errors import Invalid
@@ -87,6 +88,16 @@ def column_path(path: str) -> str:
     return named
 
 
+def _may_be_list(kind: inspect.Type) -> bool:
+    match kind:
+        case inspect.Metadata(type=inner):
+            return _may_be_list(inner)
+        case inspect.UnionType(types=kinds):
+            return any(map(_may_be_list, kinds))
+        case _:
+            return isinstance(kind, inspect.ListType)
+
+
 class Query:
     """A query string into a Struct, which declares the parameters.
 
@@ -96,10 +107,10 @@ class Query:
     __slots__ = ("_lists", "_names", "_struct")
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
-        fields = msgspec.structs.fields(struct)
+        kinds = {field.encode_name: field.type for field in inspect.type_info(struct).fields}  # type: ignore[attr-defined]
         self._struct = struct
-        self._names = {field.encode_name for field in fields}
-        self._lists = {field.encode_name for field in fields if get_origin(field.type) is list}
+        self._names = set(kinds)
+        self._lists = {name for name, kind in kinds.items() if _may_be_list(kind)}
 
     def __call__(self, query: bytes) -> Any:
         given: dict[str, Any] = {}
