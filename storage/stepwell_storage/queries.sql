@@ -257,3 +257,6 @@ select distinct run from console where run not in (select id from run);
 select (select count(*) from experiment where lifecycle = 'active'),
        (select count(*) from run where lifecycle = 'active'),
        (select coalesce(sum(count), 0) from series);
+
+-- run_number: the row number of a run
+select id from run where run_id = ?;
