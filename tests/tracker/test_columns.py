@@ -54,6 +54,16 @@ def test_every_point_arrives_in_the_order_of_its_series(metrics):
     assert len(rows(batch)) == len(expected)
 
 
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 4))
+def test_keys_that_repeat_step_after_step_are_series(width, steps, extra):
+    """With ``extra`` the last step is incomplete, and the pattern breaks."""
+    names = [f"k{i % width}" for i in range(width * steps + extra % width)]
+    batch = batch_of([{"key": key, "value": i, "step": i} for i, key in enumerate(names)])
+    assert batch.keys == list(dict.fromkeys(names))
+    expected = sorted(enumerate(names), key=lambda one: (int(one[1][1:]), one[0]))
+    assert [(row[1], row[0]) for row in rows(batch)] == expected
+
+
 def test_one_series_is_one_entry():
     batch = batch_of([{"key": "loss", "value": i, "step": i} for i in range(1_000)])
     assert (batch.keys, batch.counts) == (["loss"], [1_000])

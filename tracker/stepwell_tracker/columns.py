@@ -21,6 +21,9 @@ from stepwell_tracker.labels import check_keys, checked_value, texts
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _ITEM_BYTES = 8
 
+Columns = tuple[bytes, bytes, bytes]
+"""Steps, timestamps and values: little-endian int64, int64 and float64."""
+
 
 def from_json(body: wire.LogBatch, now_ms: int) -> Batch:
     """The batch of a JSON body; points without a timestamp are of ``now_ms``.  Raises Invalid."""
@@ -35,19 +38,15 @@ def from_json(body: wire.LogBatch, now_ms: int) -> Batch:
 
 def from_points(metrics: Sequence[wire.Metric], now_ms: int) -> Batch:
     """Points in any order of keys, series by series; each series' points stay in their order."""
-    n = len(metrics)
     keys = [metric.key for metric in metrics]
-    steps = _int64s([metric.step for metric in metrics], "step", now_ms)
-    timestamps = _int64s([metric.timestamp for metric in metrics], "timestamp", now_ms)
-    values = _doubles([metric.value for metric in metrics])
-    if keys[0] == keys[-1] and keys.count(keys[0]) == n:
-        check_keys(keys[:1], lambda key: "metrics[0].key")
-        return Batch(keys[:1], [n], steps, timestamps, values)
-    distinct = dict.fromkeys(keys)
+    columns = (
+        _int64s([metric.step for metric in metrics], "step", now_ms),
+        _int64s([metric.timestamp for metric in metrics], "timestamp", now_ms),
+        _doubles([metric.value for metric in metrics]),
+    )
+    distinct, counts, columns = _by_series(keys, columns)
     check_keys(distinct, lambda key: f"metrics[{keys.index(key)}].key")
-    if len(distinct) == n:
-        return Batch(keys, [1] * n, steps, timestamps, values)
-    return _grouped(keys, list(distinct), (steps, timestamps, values))
+    return Batch(distinct, counts, *columns)
 
 
 def from_mapping(body: wire.LogMetrics, now_ms: int) -> Batch:
@@ -96,13 +95,38 @@ def from_columns(body: wire.ColumnarBatch) -> Batch:
     )
 
 
-def _grouped(keys: list[str], distinct: list[str], columns: Sequence[bytes]) -> Batch:
-    numbers = {key: number for number, key in enumerate(distinct)}
-    of_point = np.fromiter(map(numbers.__getitem__, keys), np.int32, len(keys))
+def _by_series(keys: list[str], columns: Columns) -> tuple[list[str], list[int], Columns]:
+    """Columns in any order of keys, series by series: the keys, their counts, the columns.
+
+    Most requests repeat the same keys step after step, or have one key, or each key once; then
+    the columns are transposed, and no point is looked at.
+    """
+    n = len(keys)
+    try:
+        period = keys.index(keys[0], 1)
+    except ValueError:
+        period = n
+    times, rest = divmod(n, period)
+    distinct = keys[:period]
+    if rest or len(set(distinct)) < period or (times > 1 and keys != distinct * times):
+        return _sorted(keys, columns)
+    if times == 1 or period == 1:
+        return distinct, [times] * period, columns
+    steps, timestamps, values = (
+        np.frombuffer(column, np.int64).reshape(times, period).T.tobytes() for column in columns
+    )
+    return distinct, [times] * period, (steps, timestamps, values)
+
+
+def _sorted(keys: list[str], columns: Columns) -> tuple[list[str], list[int], Columns]:
+    """The same for keys without a pattern; each series' points stay in their order."""
+    numbers: dict[str, int] = {}
+    of_point = [numbers.setdefault(key, len(numbers)) for key in keys]
     order = np.argsort(of_point, kind="stable")
-    steps, timestamps, values = (np.frombuffer(c, np.int64)[order].tobytes() for c in columns)
-    counts = np.bincount(of_point).tolist()
-    return Batch(distinct, counts, steps, timestamps, values)
+    steps, timestamps, values = (
+        np.frombuffer(column, np.int64)[order].tobytes() for column in columns
+    )
+    return list(numbers), np.bincount(of_point).tolist(), (steps, timestamps, values)
 
 
 def _int64s(numbers: list[int] | list[int | UnsetType], name: str, now_ms: int) -> bytes:
