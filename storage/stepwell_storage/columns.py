@@ -65,8 +65,8 @@ def pack_ints(column: bytes, period: int) -> tuple[int, bytes]:
         return form | delta, rest
     entries = np.frombuffer(column, INT64)
     differences = entries[1:] - entries[:-1]
-    least = int(differences.min())
-    span = int(differences.max()) - least
+    least = int(np.minimum.reduce(differences))
+    span = int(np.maximum.reduce(differences)) - least
     for width, delta in DELTA.items():
         if span < 1 << 8 * width:
             start = _START.pack(int(entries[0]), least)

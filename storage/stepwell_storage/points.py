@@ -101,7 +101,7 @@ class Points:
 def canonical(values: Floats) -> Floats:
     """The same array when it holds no NaN, else a copy in which each NaN is the one NaN."""
     missing = np.isnan(values)
-    if not missing.any():
+    if not np.count_nonzero(missing):
         return values
     copy = values.copy()
     copy[missing] = _NAN
@@ -116,8 +116,8 @@ def float32(values: Floats) -> Singles | None:
         return None
     with np.errstate(all="ignore"):
         short = values.astype(FLOAT32)
-        same = bool((short.astype(FLOAT64).view(INT64) == bits).all())
-    return short if same else None
+        same = np.count_nonzero(short.astype(FLOAT64).view(INT64) == bits)
+    return short if same == len(bits) else None
 
 
 def float64(values: Singles) -> Floats:

@@ -158,7 +158,7 @@ def test_cuts_and_flips_of_a_full_chunk_are_corrupt():
             decode(bytes(damaged))
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(
     chunks,
     st.lists(st.tuples(st.integers(0, 80) | st.integers(0), st.integers(0, 255)), min_size=1),

@@ -187,7 +187,7 @@ def test_bytes_behind_the_end_are_corrupt():
         decode(reseal(payload[:-4] + b"\0"))
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(
     logged,
     st.lists(st.tuples(st.integers(0, 20) | st.integers(0), st.integers(0, 255)), min_size=1),
