@@ -134,9 +134,7 @@ class Catalog:
         description = old.description if change.description is None else change.description
         lifecycle = change.lifecycle or old.lifecycle
         now = now_ms()
-        await tx.execute(
-            sql.update_experiment, (name, description, lifecycle, now, old.number)
-        )
+        await tx.execute(sql.update_experiment, (name, description, lifecycle, now, old.number))
         await self._set_experiment_tags(tx, old.number, change.tags)
         if lifecycle != old.lifecycle:
             await self._cascade(tx, old.number, lifecycle, now)
@@ -234,7 +232,8 @@ class Catalog:
             states.append(state)
         await tx.executemany(sql.insert_run, rows)
         if params:
-            await tx.executemany(sql.insert_param, sorted(params, key=lambda row: row[:2]))
+            params.sort(key=lambda row: (row[0], row[1]))
+            await tx.executemany(sql.insert_param, params)
         if tags:
             await tx.executemany(sql.set_tag, sorted(tags))
         self._after_commit(lambda: self._created(states))
@@ -292,9 +291,7 @@ class Catalog:
         gone = [(self._names.known[key], run) for key, value in tags.items() if value is None]
         await tx.executemany(sql.delete_tag, sorted(gone))
 
-    def _publish(
-        self, run_id: str, change: RunChange, status: tuple[str, str, int | None]
-    ) -> None:
+    def _publish(self, run_id: str, change: RunChange, status: tuple[str, str, int | None]) -> None:
         publish = self._events.publish
         old, new, end_time = status
         if change.status is not None and new != old:

@@ -6,6 +6,7 @@ tables say of them.  Works beside a running server (read-only then) and without 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -57,10 +58,8 @@ async def verify(
         findings.add(f"{data} is no data directory: it has no folder 'tenants'")
         return findings
     lock: int | None = None
-    try:
+    with contextlib.suppress(Unsupported):  # a server runs: read beside it
         lock = take_lock(data / "lock")
-    except Unsupported:
-        pass  # a server runs: read beside it
     try:
         for folder in sorted((data / "tenants").iterdir()):
             if is_tenant_name(folder.name) and folder.is_dir():

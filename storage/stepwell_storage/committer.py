@@ -93,7 +93,7 @@ class Committer:
         return self._bytes
 
     def submit(self, job: Job) -> asyncio.Future[Any]:
-        """Queue a job.  Raises Busy beyond the bounds, Closed after close; at once in both cases."""
+        """Queue a job.  Raises at once: Busy beyond the bounds, Closed after close."""
         if self._closing:
             raise Closed(f"tenant {self._name} was closed")
         gauge = self._gauge

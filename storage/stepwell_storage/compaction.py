@@ -31,7 +31,7 @@ class NewChunk(NamedTuple):
     """The columns of ``insert_chunk`` after the run."""
 
     key: int
-    count: int
+    points: int
     first_step: int
     first_timestamp: int
     first: int

@@ -9,7 +9,6 @@ input and output; at the end of its input the process ends, so it dies with the 
 import asyncio
 import ctypes
 import logging
-
 import signal
 import struct
 import sys

@@ -38,6 +38,7 @@ class Database(Protocol):
     def snapshot(self, timeout_s: float = 30.0) -> AbstractAsyncContextManager[Reader]: ...
     async def maintain(self) -> None:
         """Give freed pages back, as much as is cheap now.  Called by the committer when idle."""
+
     async def close(self) -> None: ...
 
 

@@ -52,9 +52,7 @@ def param_rows(
     return [(names.known[key], run, value, parameter_number(value)) for key, value in params]
 
 
-def tag_rows(
-    names: Names, run: int, tags: Iterable[tuple[str, str]]
-) -> list[tuple[int, int, str]]:
+def tag_rows(names: Names, run: int, tags: Iterable[tuple[str, str]]) -> list[tuple[int, int, str]]:
     return [(names.known[key], run, value) for key, value in tags]
 
 
@@ -102,9 +100,7 @@ class Journal:
                 continue
             new = set(job.key_ids) - keys
             if len(keys) + len(new) > MAX_SERIES_PER_RUN:
-                job.fail(
-                    LimitExceeded("metrics", f"a run has at most {MAX_SERIES_PER_RUN} series")
-                )
+                job.fail(LimitExceeded("metrics", f"a run has at most {MAX_SERIES_PER_RUN} series"))
                 continue
             keys |= new
             self._grown.append((job.run, new))
@@ -123,15 +119,15 @@ class Journal:
                 old = present.get((job.run.id, known[key]), value)
                 if old != value:
                     job.fail(
-                        Conflict(f"parameter {key!r} is {old!r} already and cannot become {value!r}")
+                        Conflict(
+                            f"parameter {key!r} is {old!r} already and cannot become {value!r}"
+                        )
                     )
                     break
             else:
                 present.update(wanted)
 
-    async def write(
-        self, tx: Transaction, jobs: Sequence[LogJob], numbers: range
-    ) -> list[Entry]:
+    async def write(self, tx: Transaction, jobs: Sequence[LogJob], numbers: range) -> list[Entry]:
         """Write checked jobs; ``numbers`` has one for each that brings points."""
         with_points = [job for job in jobs if job.batch.steps]
         _repair(with_points)
@@ -149,7 +145,8 @@ class Journal:
         names = self._names
         params = [r for j in jobs for r in param_rows(names, j.run.id, j.batch.params.items())]
         if params:
-            await tx.executemany(sql.insert_param, sorted(params, key=lambda row: row[:2]))
+            params.sort(key=lambda row: (row[0], row[1]))
+            await tx.executemany(sql.insert_param, params)
         tags = {r[:2]: r for j in jobs for r in tag_rows(names, j.run.id, j.batch.tags.items())}
         if tags:
             await tx.executemany(sql.set_tag, [tags[place] for place in sorted(tags)])

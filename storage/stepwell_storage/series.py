@@ -7,10 +7,10 @@ not, they are merged as they are read, so what a reader sees does not depend on 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from stepwell_storage import charts, cursors
-from stepwell_storage.charts import Blocks
+from stepwell_storage import cursors
+from stepwell_storage.charts import Blocks, bucket
 from stepwell_storage.codec import decode as decode_chunk
 from stepwell_storage.database import Reader, in_list
 from stepwell_storage.errors import Corrupt
@@ -19,6 +19,7 @@ from stepwell_storage.payloads import extract
 from stepwell_storage.points import Ints, Points, after, between, merge, unordered
 from stepwell_storage.records import Position, SeriesPage, SeriesStats
 from stepwell_storage.statements import sql
+from stepwell_storage.summaries import BLOCK
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _CHUNKS_PER_READ = 64
@@ -62,7 +63,7 @@ class _Piece(NamedTuple):
 
     first: Position
     last: Position
-    count: int
+    points: int
     chunk: int
     tail: Points | None = None
 
@@ -128,20 +129,20 @@ class Series:
     async def chart(self, run_id: str, steps: Steps, max_points: int | None) -> Chart:
         """At most ``max_points`` points that keep every extreme."""
         pieces = await self._pieces(steps)
-        total = sum(piece.count for piece in pieces)
+        total = sum(piece.points for piece in pieces)
         buckets = max(1, (max_points or total) // 4)
         coarse = [p for p in pieces if p.tail is None and p.first.step >= steps.start]
         coarse = [p for p in coarse if p.last.step <= steps.end]
-        inside = sum(piece.count for piece in coarse)
-        if max_points is None or total <= max_points or inside < charts.BLOCK * buckets // 2:
+        inside = sum(piece.points for piece in coarse)
+        if max_points is None or total <= max_points or inside < BLOCK * buckets // 2:
             points = steps.cut(merge(await self._load(pieces)))
             if max_points is None or len(points) <= max_points:
                 return Chart(run_id, self._name, points, None, len(points))
             size = -(-len(points) // buckets)
-            blocks = Blocks.of(points, min(size, charts.BLOCK))
+            blocks = Blocks.of(points, min(size, BLOCK))
         else:
             blocks = await self._blocks(pieces, {piece.chunk for piece in coarse}, steps)
-        chart, counts = charts.bucket(blocks, buckets)
+        chart, counts = bucket(blocks, buckets)
         return Chart(run_id, self._name, chart, counts, int(counts.sum()))
 
     # --- pieces --------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ def _prefix(
         wanted.append(piece)
         # Only a piece that lies wholly in the range gives as many points as it has.
         if piece.first.step >= steps.start and piece.last.step <= steps.end:
-            sure += piece.count if seen is None or piece.first > seen else 0
+            sure += piece.points if seen is None or piece.first > seen else 0
     return wanted, None
 
 
@@ -264,7 +265,7 @@ async def page(
     return SeriesPage(found, cursors.encode("series", found[-1].key) if more else None, total)
 
 
-def _stats(row: tuple[str, int, int, int, int, int, *tuple[int | None, ...]]) -> SeriesStats:
+def _stats(row: tuple[Any, ...]) -> SeriesStats:
     key, count, late, last_step, last_timestamp, last, low, low_step, high, high_step = row
     return SeriesStats(
         key=key,

@@ -172,10 +172,10 @@ def _greater(first: Sequence[Ints], last: Sequence[Ints]) -> npt.NDArray[np.bool
         [column[1:] for column in first],
         [column[:-1] for column in last],
     )
-    return (step > last_step) | (
-        (step == last_step)
-        & ((time > last_time) | ((time == last_time) & (value > last_value)))
+    greater: npt.NDArray[np.bool_] = (step > last_step) | (
+        (step == last_step) & ((time > last_time) | ((time == last_time) & (value > last_value)))
     )
+    return greater
 
 
 def _extreme(

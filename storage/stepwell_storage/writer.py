@@ -201,7 +201,9 @@ class Writer:
         await tx.executemany(sql.correct_series, corrections)
         self._effects.append(
             lambda: self.backlog.remove(
-                sealed.run, rows=len(sealed.journal), points=sealed.points,
+                sealed.run,
+                rows=len(sealed.journal),
+                points=sealed.points,
                 size=12 * sealed.points + 64 * len(sealed.journal),
             )  # fmt: skip
         )
