@@ -10,7 +10,7 @@ from examples import boosting, digits_mlp
 
 from stepwell import ExperimentTracker, StepwellError
 
-UNREACHABLE = 3
+FAILED, UNREACHABLE = 1, 3
 NEXT = """
 {count} runs are at {url}.  To look at them:
 
@@ -36,17 +36,22 @@ def main() -> int:
         print(f"no server answers at {url} ({error});", file=sys.stderr)
         print("start one with `make run` in another terminal", file=sys.stderr)
         return UNREACHABLE
-    digits = digits_mlp.main(["--url", url, *(["--epochs", "2"] if parsed.quick else [])])
-    boosted = boosting.main(["--url", url, *(["--trees", "10"] if parsed.quick else [])])
+    runs = digits_mlp.main(["--url", url, *(["--epochs", "2"] if parsed.quick else [])])
+    runs += boosting.main(["--url", url, *(["--trees", "10"] if parsed.quick else [])])
+    if any(run.pending for run in runs):
+        print(
+            "the server has not taken everything; `stepwell sync` sends the rest", file=sys.stderr
+        )
+        return FAILED
     command = "stepwell" if url.endswith(":7837") else f"STEPWELL_URL={url} stepwell"
     print(
         NEXT.format(
-            count=len(digits) + len(boosted),
+            count=len(runs),
             url=url,
             command=command.replace("stepwell", ".venv/bin/stepwell"),
             digits=digits_mlp.EXPERIMENT,
-            first=digits[0],
-            second=digits[1],
+            first=runs[0].run_id,
+            second=runs[1].run_id,
         )
     )
     return 0

@@ -89,8 +89,8 @@ def report(
         run.flush(30)  # the folder goes when this block ends
 
 
-def main(arguments: Sequence[str] | None = None) -> list[str]:
-    """Train every configuration; returns the runs' ids."""
+def main(arguments: Sequence[str] | None = None) -> list[ActiveRun]:
+    """Train every configuration; returns the runs."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options.add_argument("--url", help="the server (STEPWELL_URL, http://127.0.0.1:7837)")
     options.add_argument("--trees", type=int, default=200)
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> list[str]:
     train_x, valid_x, train_y, valid_y = train_test_split(
         patients.data, patients.target, test_size=0.3, random_state=0, stratify=patients.target
     )
-    ids = []
+    runs = []
     for chosen in CONFIGURATIONS:
         tags = {"dataset": "breast-cancer", "framework": f"scikit-learn {sklearn.__version__}"}
         config = RunConfig(chosen.name, tags=tags, params={**asdict(chosen), "trees": parsed.trees})
@@ -109,8 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> list[str]:
             best = validate(run, model, valid_x, valid_y)
             report(run, chosen, model, list(patients.feature_names), best)
         print(f"{EXPERIMENT}  {run.run_id}  {chosen.name}", flush=True)
-        ids.append(run.run_id)
-    return ids
+        runs.append(run)
+    return runs
 
 
 if __name__ == "__main__":

@@ -102,15 +102,15 @@ def report(run: ActiveRun, chosen: Configuration, model: Any, data: Any) -> None
         run.flush(30)  # the folder goes when this block ends
 
 
-def main(arguments: Sequence[str] | None = None) -> list[str]:
-    """Train every configuration; returns the runs' ids."""
+def main(arguments: Sequence[str] | None = None) -> list[ActiveRun]:
+    """Train every configuration; returns the runs."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options.add_argument("--url", help="the server (STEPWELL_URL, http://127.0.0.1:7837)")
     options.add_argument("--epochs", type=int, default=25)
     parsed = options.parse_args(arguments)
     tracker = ExperimentTracker(parsed.url)
     data = load()
-    ids = []
+    runs = []
     for chosen in CONFIGURATIONS:
         tags = {"dataset": "digits", "framework": f"scikit-learn {sklearn.__version__}"}
         config = RunConfig(chosen.name, tags=tags, params=asdict(chosen))
@@ -118,8 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> list[str]:
             model = train(run, chosen, data, parsed.epochs)
             report(run, chosen, model, data)
         print(f"{EXPERIMENT}  {run.run_id}  {chosen.name}", flush=True)
-        ids.append(run.run_id)
-    return ids
+        runs.append(run)
+    return runs
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import inspect
@@ -19,7 +21,7 @@ def main(arguments: list[str]) -> int:
     parsed = vars(options.parse_args(arguments))
     access_log = bool(parsed.pop("access_log"))
     try:
-        settings = msgspec.convert(parsed, Settings, strict=False)
+        settings = msgspec.convert(parsed, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
         reason, _, field = str(error).partition(" - at `$.")
         options.error(f"argument --{field.rstrip('`').replace('_', '-')}: {reason}")
@@ -58,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
         "--access-log", action="store_true", help="one line on stderr for each request"
     )
     return options
+
+
+def _decode(kind: type[Any], value: object) -> object:
+    """What msgspec does not know by itself."""
+    return Path(str(value)) if kind is Path else value
 
 
 def _description(kind: inspect.Type) -> str:

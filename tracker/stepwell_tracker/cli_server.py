@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Generator
+from typing import NoReturn
 
 import uvicorn
 import uvloop
@@ -77,13 +78,16 @@ class Server(uvicorn.Server):
         self._settings = settings
         self._streams = streams
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        # uvicorn's own would raise the signal again afterwards, and the process would exit 143.
+    def heed_signals(self) -> None:
+        """From now on, to the end: a second signal while closing must not kill the commit."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop)
-        yield  # the handlers stay: a second signal while closing must not kill the commit
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        # uvicorn's own would raise the signal again afterwards, and the process would exit 143.
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -109,6 +113,7 @@ class Server(uvicorn.Server):
 
 async def _serve(server: Server, app: Starlette, listeners: list[socket.socket]) -> None:
     """Recover first, then listen: the first answer means that every route works."""
+    server.heed_signals()
     async with app.router.lifespan_context(app):
         await server.serve(sockets=listeners)
 
@@ -137,7 +142,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     return listeners
 
 
-def _taken(host: str, port: int) -> None:
+def _taken(host: str, port: int) -> NoReturn:
     fail(
         f"port {port} of {host} is taken by {holder(port)};"
         f" choose another: make run PORT={port + 1}, or stepwell serve --port {port + 1}",

@@ -22,8 +22,8 @@ GATHER_S = 0.2
 RECONNECT_S = 60.0
 ENDED = ("finished", "failed", "killed")
 STALE = {"points", "state", "reset"}
-"""After these there may be points not shown yet.  ``state`` is the first event of every stream: what
-comes after it will be told, and what came before it is looked up, so nothing falls between."""
+"""After these there may be points not shown yet.  ``state`` begins every stream: what comes after
+it will be told, and what came before it is looked up then, so nothing falls between."""
 Event = tuple[str, dict[str, Any]]
 
 
