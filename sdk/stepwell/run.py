@@ -90,26 +90,21 @@ class ActiveRun:
     def log_metric(
         self, key: str, value: Any, step: int | None = None, timestamp: Any = None
     ) -> None:
-        try:
-            self._buffer.add({key: value}, step, timestamp)
-        except WrongUse:
-            raise
-        except Exception as error:  # noqa: BLE001 - an unhashable key, say
-            self._bug(error)
+        self._guarded(lambda: self._buffer.add({checks.key(key): value}, step, timestamp))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Inputs of the run, as text by ``str()``.  A parameter keeps its first value for ever."""
         self._guarded(lambda: self._put_texts("parameter", params, Params))
 
     def log_param(self, key: str, value: Any) -> None:
-        self._guarded(lambda: self._put_texts("parameter", {key: value}, Params))
+        self._guarded(lambda: self._put_texts("parameter", {checks.key(key): value}, Params))
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Labels of the run, as text by ``str()``.  The last value stands."""
         self._guarded(lambda: self._put_texts("tag", tags, Tags))
 
     def set_tag(self, key: str, value: Any) -> None:
-        self._guarded(lambda: self._put_texts("tag", {key: value}, Tags))
+        self._guarded(lambda: self._put_texts("tag", {checks.key(key): value}, Tags))
 
     def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
         """A file or a folder, under ``artifact_path`` or at the top.
