@@ -84,10 +84,9 @@ def key_name(index: int) -> str:
     return f"train/metric_{index:05d}"
 
 
-def json_batches(path: str, shape: Shape, seed: int) -> Source:
+def json_batches(path: str, shape: Shape, seed: int, *, opening: bytes = b'{"metrics":[') -> Source:
     """``{"metrics":[{"key","value","step","timestamp"}..]}`` with every field given."""
-    rows = _json_rows(shape)
-    start = b'{"metrics":['
+    rows, start = _json_rows(shape), opening
     start = head("POST", path, len(start) + len(rows) + 1, wire.JSON) + start
     buffer = bytearray(start + rows[:-1] + b"]},")  # one byte too long: the last row's comma
     width = len(rows) // shape.points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from random import Random
 
 import msgspec
 import numpy as np
@@ -15,6 +16,10 @@ from stepwell import ids, wire
 
 _POINTS_PER_REQUEST = 10_000
 _CLIENTS = 16
+_METRICS = (
+    *("train_loss", "val_loss", "train_accuracy", "val_accuracy", "f1", "auc"),
+    *("precision", "recall", "throughput", "gradient_norm"),
+)
 _MODELS = ("resnet50", "vit-base", "xgboost", "mlp")
 _OPTIMIZERS = ("adamw", "sgd", "lion")
 _BOUND_SECONDS = 600.0
@@ -75,9 +80,26 @@ def runs(port: int, count: int, tenant: str) -> None:
             raise Broken(f"filling failed: {dict(done.errors)}")
 
 
+def labels(index: int) -> tuple[dict[str, str], dict[str, float]]:
+    """The ten parameters and the ten last metrics of a run."""
+    random = Random(index)
+    params = {
+        "learning_rate": f"{10 ** random.uniform(-5, -1):.6f}",
+        "batch_size": str(2 ** random.randrange(4, 10)),
+        "model": random.choice(_MODELS),
+        "optimizer": random.choice(_OPTIMIZERS),
+        "dropout": f"{random.uniform(0, 0.5):.3f}",
+        "layers": str(random.randrange(2, 48)),
+        "weight_decay": f"{10 ** random.uniform(-6, -2):.7f}",
+        "epochs": str(random.randrange(1, 200)),
+        "seed": str(index),
+        "dataset": f"dataset-{index % 5}",
+    }
+    return params, {key: random.random() for key in _METRICS}
+
+
 def _creations(identities: list[str], mine: range, header: str) -> Iterator[bytes]:
     for index in mine:
-        random = np.random.default_rng(index)
         body = wire.CreateRun(
             experiment_name=f"experiment-{index % 20}",
             name=f"run-{index}",
@@ -85,38 +107,14 @@ def _creations(identities: list[str], mine: range, header: str) -> Iterator[byte
             user_id=f"user-{index % 7}@example.com",
             start_time=START_MS + 60_000 * index,
             tags={"host": f"node-{index % 16}", "commit": f"{index:040x}"},
-            params={
-                "learning_rate": f"{10 ** random.uniform(-5, -1):.6f}",
-                "batch_size": str(2 ** random.integers(4, 10)),
-                "model": _MODELS[random.integers(len(_MODELS))],
-                "optimizer": _OPTIMIZERS[random.integers(len(_OPTIMIZERS))],
-                "dropout": f"{random.uniform(0, 0.5):.3f}",
-                "layers": str(random.integers(2, 48)),
-                "weight_decay": f"{10 ** random.uniform(-6, -2):.7f}",
-                "epochs": str(random.integers(1, 200)),
-                "seed": str(index),
-                "dataset": f"dataset-{index % 5}",
-            },
+            params=dict(labels(index)[0]),
         )
         yield bodies.post("/api/v1/experiments/runs", msgspec.json.encode(body), wire.JSON, header)
 
 
 def _last_metrics(identities: list[str], mine: range, header: str) -> Iterator[bytes]:
     for index in mine:
-        values = np.random.default_rng(index).uniform(0, 1, 10)
-        batch = wire.LogBatch(
-            [
-                wire.Metric(name, float(value), 100, START_MS + index)
-                for name, value in zip(_metric_names(), values, strict=True)
-            ]
-        )
-        yield bodies.post(
-            bodies.log_path(identities[index]), msgspec.json.encode(batch), wire.JSON, header
-        )
-
-
-def _metric_names() -> tuple[str, ...]:
-    return (
-        *("train_loss", "val_loss", "train_accuracy", "val_accuracy", "f1", "auc"),
-        *("precision", "recall", "throughput", "gradient_norm"),
-    )
+        values = labels(index)[1].items()
+        batch = wire.LogBatch([wire.Metric(key, v, 100, START_MS + index) for key, v in values])
+        body = msgspec.json.encode(batch)
+        yield bodies.post(bodies.log_path(identities[index]), body, wire.JSON, header)
