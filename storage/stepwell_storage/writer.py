@@ -68,6 +68,7 @@ class Writer:
         self._journal_ids = Counter("journal")
         self._chunk_ids = Counter("chunk")
         self._flushed_at = time.monotonic()
+        self._flush_asked = False
         self._meters = meters
 
     async def recover(self) -> None:
@@ -110,7 +111,7 @@ class Writer:
             async with self._database.transaction() as tx:
                 for kind, group in groupby(jobs, type):
                     await self._dispatch(tx, kind, list(group))
-                flushing = self.window and self._due()
+                flushing = self.window and (self._flush_asked or self._due())
                 if flushing:
                     await self.window.flush(tx)
         except BaseException:
@@ -172,13 +173,12 @@ class Writer:
         age = time.monotonic() - self._flushed_at
         return age >= FLUSH_INTERVAL_S or self.window.bytes > MAX_WINDOW_BYTES
 
-    async def flush(self, tx: Transaction) -> None:
-        """Catch the statistics up, for whoever is about to read them."""
-        if self.window:
-            await self.window.flush(tx)
-            self._effects.append(self._flushed)
+    async def flush(self, _: Transaction) -> None:
+        """Catch the statistics up at the end of this group, for whoever is about to read them."""
+        self._flush_asked = True
 
     def _flushed(self) -> None:
+        self._flush_asked = False
         self.window.clear()
         self._flushed_at = time.monotonic()
 

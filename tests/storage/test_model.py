@@ -10,10 +10,12 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from stepwell_storage import writer
 from stepwell_storage.errors import Conflict, NotFound
 from stepwell_storage.points import ordered
 from stepwell_storage.records import Batch, NewRun, RunChange, RunQuery
 from stepwell_storage.store import Options, Store
+from stepwell_storage.writer import FLUSH_INTERVAL_S
 
 RUNS = [f"{n:032x}" for n in range(1, 4)]
 KEYS = ["loss", "val/acc", "ünï code"]
@@ -48,7 +50,12 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
         self.params: dict[str, dict[str, str]] = {}
         self.deleted: set[str] = set()
 
-    @initialize()
+    @initialize(interval=st.sampled_from([0.0, 0.25]))
+    def begin(self, interval: float) -> None:
+        """At 0 every commit catches the statistics up, at 0.25 almost none does."""
+        writer.FLUSH_INTERVAL_S = interval
+        self.start()
+
     def start(self) -> None:
         self.store = self.runner.run(Store.open(Path(self.folder.name), Options(compact=False)))
 
@@ -162,6 +169,7 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
             assert {min(numbers), max(numbers)} <= {point[2] for point in drawn}
 
     def teardown(self) -> None:
+        writer.FLUSH_INTERVAL_S = FLUSH_INTERVAL_S
         self.runner.run(self.store.close())
         self.runner.close()
         self.folder.cleanup()
