@@ -129,7 +129,7 @@ def _engine(store: Store) -> Iterator[str]:
     yield from _single("journal_points", "gauge", about, sum(b.points for b in backlogs))
     yield from _single("journal_bytes", "gauge", about, sum(b.bytes for b in backlogs))
     yield from _histogram("compaction_seconds", "of units of compaction", meters.unit_seconds)
-    yield from _single("compacted_points_total", "counter", "into chunks", meters.unit_points)
+    yield from _single("compacted_points_total", "counter", "journal points made into chunks", meters.unit_points)
     yield from _single("tenants", "gauge", "tenants on disk", len(store.names()))
     yield from _single("open_tenants", "gauge", "tenants that are open", len(tenants))
 
