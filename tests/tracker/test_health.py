@@ -36,7 +36,7 @@ async def test_a_server_that_cannot_write_is_ready(client, data: Path, monkeypat
     monkeypatch.setattr(probe, "REMEMBER_S", -1.0)
     await client.ok("GET", "/ready")
     assert (await client.ok("GET", "/health")) == {"status": "ok"}
-    assert [place.name for place in data.iterdir()] == ["lock", "tenants"]  # noqa: ASYNC240
+    assert [place.name for place in data.iterdir()] == ["lock", "tenants"]
 
 
 async def test_a_hundred_probes_sync_a_hundred_times(client, monkeypatch):

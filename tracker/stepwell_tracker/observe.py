@@ -116,9 +116,7 @@ def _engine(store: Store) -> Iterator[str]:
     meters, gauge, tenants = store.meters, store.gauge, store.opened()
     backlogs = [tenant.writer.backlog for tenant in tenants]
     yield from _single("points_total", "counter", "points accepted", meters.points)
-    yield from _histogram(
-        "commit_seconds", "of a group, sync included", meters.commit_seconds
-    )
+    yield from _histogram("commit_seconds", "of a group, sync included", meters.commit_seconds)
     yield from _histogram("commit_group_requests", "requests per commit group", meters.group_jobs)
     yield from _single(
         "busy_total", "counter", "writes refused since the queue was full", meters.refused_busy
@@ -129,7 +127,9 @@ def _engine(store: Store) -> Iterator[str]:
     yield from _single("journal_points", "gauge", about, sum(b.points for b in backlogs))
     yield from _single("journal_bytes", "gauge", about, sum(b.bytes for b in backlogs))
     yield from _histogram("compaction_seconds", "of units of compaction", meters.unit_seconds)
-    yield from _single("compacted_points_total", "counter", "journal points made into chunks", meters.unit_points)
+    yield from _single(
+        "compacted_points_total", "counter", "journal points made into chunks", meters.unit_points
+    )
     yield from _single("tenants", "gauge", "tenants on disk", len(store.names()))
     yield from _single("open_tenants", "gauge", "tenants that are open", len(tenants))
 
