@@ -74,10 +74,9 @@ async def test_beyond_its_bound_the_queue_refuses_at_once_and_then_drains():
 
     gauge = Gauge(100_000)
     tested = committer(apply, gauge=gauge)
-    accepted = []
+    accepted: list[asyncio.Future[object]] = []
     with pytest.raises(Busy):
-        for _ in range(1_000):
-            accepted.append(tested.submit(Job(1_000)))
+        accepted.extend(tested.submit(Job(1_000)) for _ in range(1_000))
     assert len(accepted) == 10
     assert tested.queued_bytes == gauge.bytes == 10_000
     gate.set()

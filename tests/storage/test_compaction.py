@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.storage.conftest import RUN, batch, new_run
 
 from stepwell_storage.compaction import build
 from stepwell_storage.compactor import CompactionFailed
 from stepwell_storage.records import Batch
 from stepwell_storage.store import Options, Store
 from stepwell_storage.tenant import Tenant
-from tests.storage.conftest import RUN, batch, new_run
 
 
 def chunk_sizes(data: Path) -> list[int]:
@@ -106,12 +106,12 @@ async def test_a_wide_run_is_compacted_whole(store: Store, tenant: Tenant):
     await tenant.create_run(new_run())
     keys = [f"layer/{n}/norm" for n in range(2_000)]
     for step in range(3):
-        columns = {
-            "steps": np.full(2_000, step, "<i8").tobytes(),
-            "timestamps": np.full(2_000, 10 + step, "<i8").tobytes(),
-            "values": np.arange(2_000, dtype="<f8").tobytes(),
-        }
-        await tenant.log(RUN, Batch(keys=keys, counts=[1] * 2_000, **columns))
+        columns = (
+            np.full(2_000, step, "<i8").tobytes(),
+            np.full(2_000, 10 + step, "<i8").tobytes(),
+            np.arange(2_000, dtype="<f8").tobytes(),
+        )
+        await tenant.log(RUN, Batch(keys, [1] * 2_000, *columns))
     await unit(store, tenant)
     page = await tenant.series(RUN, prefix="layer/199", limit=5_000)
     assert page.total == 11
@@ -168,6 +168,7 @@ async def test_the_compactor_dies_with_its_server(data: Path):
         await tenant.log(RUN, batch("loss", range(10)))
     await store.compact("default")
     pid = store._compactor.pid
+    assert pid is not None
     await store.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

@@ -7,11 +7,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from tests.storage.conftest import RUN, batch, new_run
 
 from stepwell_storage.errors import Closed, Conflict, Corrupt, Invalid, NotFound, Unsupported
 from stepwell_storage.records import ExperimentChange, RunChange, RunQuery
 from stepwell_storage.store import Options, Store
-from tests.storage.conftest import RUN, batch, new_run
 
 
 async def test_a_second_owner_is_refused_with_the_pid_of_the_first(store: Store, data: Path):
@@ -49,7 +49,7 @@ async def test_names_are_one_whatever_their_case(store: Store, data: Path):
         await tenant.create_run(new_run())
     async with store.lease("aCME-cORP", create=False) as tenant:
         assert (await tenant.run(RUN)).run_id == RUN
-    assert os.listdir(data / "tenants") == ["acme-corp"]
+    assert [entry.name for entry in (data / "tenants").iterdir()] == ["acme-corp"]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ async def test_a_name_that_could_climb_out_is_refused(store: Store, data: Path, 
     with pytest.raises(Invalid):
         async with store.lease(name, create=True):
             pass
-    assert os.listdir(data / "tenants") == []
+    assert not list((data / "tenants").iterdir())
 
 
 async def test_idle_tenants_are_closed_and_come_back_whole(data: Path):
