@@ -20,7 +20,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 180.0
 _STOP_SECONDS = 20.0
 _LEFTOVER_SECONDS = 3.0
-_MEMORY_FILE_SYSTEMS = {"tmpfs", "ramfs", "devtmpfs", "overlay-tmpfs"}
+_MEMORY_FILE_SYSTEMS = {"tmpfs", "ramfs", "devtmpfs"}
 
 
 class NotReady(Exception):
@@ -36,10 +36,12 @@ def free_port() -> int:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder on a real disk, removed afterwards; BENCH_DIR says where if /tmp is in memory."""
-    places = [os.environ.get("BENCH_DIR"), tempfile.gettempdir(), "/var/tmp", "."]
-    real = [place for place in places if place and _file_system(place) not in _MEMORY_FILE_SYSTEMS]
-    folder = Path(tempfile.mkdtemp(prefix="stepwell-bench-", dir=real[0] if real else None))
+    """A folder in BENCH_DIR, else in the first usual place that is on a disk and not in memory;
+    removed afterwards."""
+    places = [tempfile.gettempdir(), "/var/tmp", "."]
+    disks = [place for place in places if _file_system(place) not in _MEMORY_FILE_SYSTEMS]
+    place = os.environ.get("BENCH_DIR") or (disks or places)[0]
+    folder = Path(tempfile.mkdtemp(prefix="stepwell-bench-", dir=place))
     try:
         yield folder
     finally:
