@@ -148,6 +148,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
         try:
             listener.bind(address)
         except OSError as error:
+            listener.close()
             if error.errno == errno.EADDRINUSE:
                 _taken(host, port)
             fail(f"cannot listen on {host}, port {port}: {error.strerror}", WRONG_USE)
