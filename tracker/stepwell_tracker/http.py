@@ -35,7 +35,7 @@ from stepwell_tracker.errors import (
     headers_of,
     problem_of,
 )
-from stepwell_tracker.observe import Observations
+from stepwell_tracker.observe import STATUS, Observations
 from stepwell_tracker.probe import Probe
 from stepwell_tracker.streams import Streams
 from stepwell_tracker.tenancy import Headers, Tenancy
@@ -196,6 +196,7 @@ class Reply:
             (b"content-length", b"%d" % len(self.body)),
             *self.headers,
         ]
+        scope[STATUS] = self.status
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         body = b"" if scope["method"] == "HEAD" else self.body
         await send({"type": "http.response.body", "body": body})
