@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from starlette.applications import Starlette
 from tests.hostile_paths import CANARY, SELECTION, request_targets
+from tests.serving import serving as process_serving
 from tests.tracker.checked import RUNS, CheckedClient
 from tests.tracker.live import ask, connected, head, read_answer, serving
 
@@ -208,20 +208,6 @@ async def test_a_client_that_left_is_sent_the_rest(client, port, base, monkeypat
     assert len(reads) == before
 
 
-@contextlib.contextmanager
-def server_process(data: Path) -> Iterator[tuple[int, int]]:
-    """A server of its own, as (port, pid), so that its memory is its own too."""
-    command = [sys.executable, "-m", "stepwell", "serve", "--data", str(data), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        try:
-            yield int(line.split("http://127.0.0.1:")[1].split()[0]), process.pid
-        finally:
-            process.terminate()
-            assert process.wait(12) == 0
-
-
 def peak_memory(pid: int) -> int:
     text = Path(f"/proc/{pid}/status").read_text()
     return int(text.split("VmHWM:")[1].split()[0]) * 1024
@@ -232,7 +218,8 @@ def peak_memory(pid: int) -> int:
 async def test_a_large_file_fills_the_memory(tmp_path, megabytes):
     block = os.urandom(1 << 20)
     digest = hashlib.sha256(block * megabytes).hexdigest()
-    with server_process(tmp_path) as (port, pid):
+    with process_serving(tmp_path / "data") as served:
+        port, pid = served.port, served.process.pid
         body = b'{"name":"large"}'
         made = await ask(port, "POST", RUNS.encode(), body=body)
         target = f"{RUNS}/{msgspec.json.decode(made.body)['run_id']}/artifacts/large".encode()
