@@ -126,6 +126,15 @@ def test_runs_lists_filters_and_orders(command: Command):
 
 
 @pytest.mark.usefixtures("runs")
+def test_runs_shows_the_metrics_that_it_was_asked_by(command: Command):
+    header = command("runs", "--order-by", "metrics.val_loss DESC")[1].splitlines()[0]
+    assert header.split()[-2:] == ["val_loss", "odd"]
+    asked = ["--order-by", 'metrics."no such/key" DESC', "--filter", "metrics.odd IS NOT NULL"]
+    header = command("runs", *asked)[1].splitlines()[0]
+    assert re.search(r"TOOK +no such/key +odd +val_loss$", header)
+
+
+@pytest.mark.usefixtures("runs")
 def test_json_is_for_scripts(command: Command):
     code, out, _ = command("runs", "--json", "--limit", "1", "--filter", "metrics.odd IS NOT NULL")
     assert code == 0
