@@ -35,7 +35,7 @@ from benchmarks.timing import expect
 
 @dataclass(frozen=True)
 class Sizes:
-    seconds: float = 5.0
+    seconds: float = 6.0
     rounds: int = 3
     history: int = 100_000
     runs: int = 5_000
@@ -183,7 +183,7 @@ def _sources(peer: Peer, shape: Shape | None, clients: int) -> list[Source]:
 
 def _drive(peer: Peer, sources: list[Source], seconds: float) -> Tally:
     try:
-        return drive(peer.server.port, sources, seconds, quick_ack=not peer.stall)
+        return drive(peer.server.port, sources, seconds, quick_ack=not peer.stall, to_the_end=True)
     except Broken as error:
         print(f"{peer.title}: {error}", file=sys.stderr)
         return Tally(wall_s=seconds)
