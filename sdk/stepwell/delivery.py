@@ -210,7 +210,11 @@ class _Upload:
             self._file: IO[bytes] = Path(self._link.source).open("rb")
         except OSError as error:
             raise FileChanged(f"{self._link.source}: {error.strerror}") from error
-        self._check()
+        try:
+            self._check()
+        except FileChanged:
+            self._file.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -123,11 +123,11 @@ def _translated(url: str) -> Iterator[None]:
     """The one place where foreign errors become ours."""
     from http.client import HTTPException
 
-    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import HTTPError, HTTPWarning
 
     try:
         yield
-    except (HTTPError, HTTPException, OSError, ValueError) as error:
+    except (HTTPError, HTTPWarning, HTTPException, OSError, ValueError) as error:
         raise Unreachable(f"{url}: {_reason(error)}") from error
 
 

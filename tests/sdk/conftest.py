@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sdk.fault_server import FaultServer
 
 from stepwell import ExperimentTracker
 from stepwell.lifecycle import LIFECYCLE
+from tests.sdk.fault_server import FaultServer
 
 
 @pytest.fixture(autouse=True)

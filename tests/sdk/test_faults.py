@@ -8,12 +8,12 @@ from copy import copy
 from pathlib import Path
 
 import pytest
-from tests.sdk.fault_server import Fault, FaultServer
 
 from stepwell import ExperimentTracker
 from stepwell.records import Points
 from stepwell.sender import Backoff
 from stepwell.spool import Spool, folders
+from tests.sdk.fault_server import Fault, FaultServer
 
 STEPS = 300
 LOGGED = [(step, step / 7) for step in range(STEPS)]

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.sdk.fault_server import FaultServer
 
 from stepwell import ExperimentTracker, RunConfig, RunMetrics, WrongUse
 from stepwell.ids import new_run_id
+from tests.sdk.fault_server import FaultServer
 
 
 def test_everything_that_was_logged_arrives(server: FaultServer, tracker: ExperimentTracker):
