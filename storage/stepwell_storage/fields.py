@@ -22,10 +22,11 @@ _TABLES: Final[dict[Entity, str]] = {"metrics": "series", "params": "param", "ta
 
 
 class Sql(NamedTuple):
-    """A piece of a statement, and what its ``?`` stand for."""
+    """A piece of a statement, what its ``?`` stand for, and how deep its parentheses nest."""
 
     text: str
     binds: tuple[Bind, ...] = ()
+    depth: int = 0
 
 
 class Attribute(NamedTuple):
@@ -44,7 +45,14 @@ class Attribute(NamedTuple):
 _IN_EXPERIMENT: Final = "+r.experiment in (select e.number from experiment e where {})"
 _NAME: Final = Attribute("r.name", "text")
 _START: Final = Attribute("+r.start_time", "integer")
-_DURATION: Final = Attribute("(r.end_time - r.start_time)", "seconds", nullable=True)
+# The difference of two int64 may be none.  Times of 73 million years and more have no duration.
+_FAR: Final = 2**61
+_DURATION: Final = Attribute(
+    f"(case when r.end_time between -{_FAR} and {_FAR} and r.start_time between -{_FAR} and {_FAR}"
+    " then r.end_time - r.start_time end)",
+    "seconds",
+    nullable=True,
+)
 ATTRIBUTES: Final = {
     "run_id": Attribute("r.run_id", "text"),
     "name": _NAME,
@@ -90,7 +98,7 @@ def attribute(found: Field, path: str) -> Attribute:
 
 def indexed(condition: Sql) -> Sql:
     """The same condition with leave to use an index of ``run``."""
-    return Sql(condition.text.replace("+r.", "r."), condition.binds)
+    return condition._replace(text=condition.text.replace("+r.", "r."))
 
 
 @dataclass(slots=True)
