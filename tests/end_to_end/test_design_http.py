@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 import urllib3
-from tests.end_to_end.conftest import Http
-from tests.serving import Served
 
 from stepwell import wire
+from tests.end_to_end.conftest import Http
+from tests.serving import Served
 
 EXPERIMENTS = "/api/v1/experiments"
 RUNS = f"{EXPERIMENTS}/runs"
