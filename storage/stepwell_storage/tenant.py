@@ -13,9 +13,11 @@ from stepwell_storage.clock import now_ms
 from stepwell_storage.committer import Committer, Gauge, Job
 from stepwell_storage.compaction import Sealed
 from stepwell_storage.database import Database, Reader, Transaction
+from stepwell_storage.datasets import Datasets
 from stepwell_storage.errors import Busy, Conflict, NotFound
 from stepwell_storage.events import Events
 from stepwell_storage.journal import LogJob
+from stepwell_storage.models import Models
 from stepwell_storage.points import Points
 from stepwell_storage.records import (
     Ack,
@@ -25,6 +27,7 @@ from stepwell_storage.records import (
     Experiment,
     ExperimentChange,
     ExperimentPage,
+    ListQuery,
     NewRun,
     Run,
     RunChange,
@@ -53,6 +56,8 @@ class Tenant:
         self.artifacts = Artifacts((folder or Path("/nonexistent")) / "artifacts")
         self.writer = writer
         self._database = database
+        self.datasets = Datasets(self._change, self._read)
+        self.models = Models(self._change, self._read)
         self._committer: Committer | None = None
 
     @classmethod
@@ -144,8 +149,12 @@ class Tenant:
             return await experiments.find(reader, sql.experiment_by_name, name)
 
     async def experiment_by_number(self, number: int) -> Experiment:
+        """Without its run count."""
         async with self._read(settled=False) as reader:
-            return await experiments.find(reader, sql.experiment_by_number, number)
+            found = await experiments.numbered(reader, [number])
+        if not found:
+            raise NotFound(f"there is no experiment {number}")
+        return found[0]
 
     async def experiments(
         self,
@@ -159,6 +168,11 @@ class Tenant:
             return await experiments.page(
                 reader, lifecycle=lifecycle, limit=limit, offset=offset, cursor=cursor
             )
+
+    async def search_experiments(self, query: ListQuery) -> tuple[list[Experiment], str | None]:
+        """A page in the filter's language, with the next cursor.  Raises Invalid and BadCursor."""
+        async with self._read(settled=False) as reader:
+            return await experiments.search(reader, query)
 
     async def change_experiment(self, experiment_id: str, change: ExperimentChange) -> Experiment:
         work = self.writer.catalog.change_experiment
@@ -203,9 +217,10 @@ class Tenant:
         assert job.experiment is not None
         return experiments.just_created(new, job.experiment, now_ms()), True
 
-    async def run(self, run_id: str, *, max_keys: int = 1_000) -> Run:
+    async def run(self, run_id: str, *, max_keys: int = 1_000, complete: bool = False) -> Run:
+        """``complete``: every parameter, last points with their steps, datasets and models."""
         async with self._read() as reader:
-            return await search.one(reader, run_id, max_keys=max_keys)
+            return await search.one(reader, run_id, max_keys=max_keys, complete=complete)
 
     async def change_run(self, run_id: str, change: RunChange) -> Run:
         work = self.writer.catalog.change_run
