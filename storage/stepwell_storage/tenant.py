@@ -202,6 +202,11 @@ class Tenant:
         if self.writer.runs.get(run_id) is None:
             await self._state(run_id)
 
+    async def experiment_of_run(self, run_id: str) -> int:
+        """The number of a run's experiment.  Raises NotFound."""
+        state = self.writer.runs.get(run_id) or await self._state(run_id)
+        return state.experiment
+
     async def require_active(self, run_id: str) -> None:
         """Raises NotFound where the run does not exist, Conflict where it is deleted."""
         state = self.writer.runs.get(run_id) or await self._state(run_id)

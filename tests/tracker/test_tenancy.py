@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
-from tests.tracker.checked import BASE, RUNS, CheckedClient
 
 from stepwell import ids
+from tests.tracker.checked import BASE, RUNS, CheckedClient
 
 ACME = {"X-Tenant-ID": "acme"}
 OTHER = {"X-Tenant-ID": "other"}
