@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import random
+import os
 import threading
 import time
 from collections import deque
@@ -32,7 +32,8 @@ class Backoff:
         self._ceiling = FIRST_PAUSE_S
 
     def next_s(self) -> float:
-        pause = random.uniform(self._ceiling / 2, self._ceiling)
+        jitter = int.from_bytes(os.urandom(4)) / 2**32  # importing random is slow
+        pause = self._ceiling * (1 + jitter) / 2
         self._ceiling = min(self._ceiling * 2, LONGEST_PAUSE_S)
         return pause
 

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -17,11 +17,13 @@ from stepwell.errors import StepwellError, WrongUse
 from stepwell.ids import hash_of_run_id, new_run_id, parse_run_id, tenant_hash
 from stepwell.lifecycle import LIFECYCLE
 from stepwell.notices import Notices
-from stepwell.reader import MetricArrays, Reader, Run
 from stepwell.records import AnyRecord, Create, Head, Resume
 from stepwell.run import ActiveRun
 from stepwell.transport import HttpTransport
 from stepwell.wire import MAX_NAME_CHARS, MAX_TEXT_CHARS, Artifact, CreateRun
+
+if TYPE_CHECKING:
+    from stepwell.reader import MetricArrays, Reader, Run
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -229,6 +231,8 @@ class ExperimentTracker:
         if self.config.mode != "online":
             raise StepwellError(f"nothing can be read in mode {self.config.mode}")
         if self._reader is None or self._reader.pid != os.getpid():
+            from stepwell.reader import Reader  # most trainings read nothing
+
             self._reader = Reader(self.config, HttpTransport(self.config))
         return self._reader
 
@@ -242,6 +246,3 @@ class _Asked(Struct):
     run_name: str | None
     tags: Mapping[str, Any] | None
     params: Mapping[str, Any] | None
-
-
-__all__ = ["ExperimentTracker", "MetricArrays", "Run", "RunConfig"]

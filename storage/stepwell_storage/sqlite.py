@@ -38,7 +38,8 @@ _WRITER = (
     "cache_size=-8000",
 )
 _READER = ("case_sensitive_like=on", "temp_store=memory", "cache_size=-8000")
-_VACUUM_STEP_PAGES = 2_000
+_VACUUM_STEP_PAGES = 1_000
+_KEPT_FREE_PAGES = 16
 _FULL = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -192,14 +193,15 @@ class Sqlite:
         await reader.raw.interrupt()
         await reader.close()
 
-    async def maintain(self) -> None:
-        rows = await self._writer.fetch("pragma freelist_count")
-        if rows and rows[0][0] > _VACUUM_STEP_PAGES // 8:
+    async def maintain(self) -> bool:
+        free = (await self._writer.fetch("pragma freelist_count"))[0][0]
+        if free > _KEPT_FREE_PAGES:
             # By execute it would free one page a call.
             await self._writer.raw.executescript(f"pragma incremental_vacuum({_VACUUM_STEP_PAGES})")
-
-    async def checkpoint(self) -> None:
+            return True
+        # The file shrinks when the WAL is written back; a reader that is at work postpones it.
         await self._writer.fetch("pragma wal_checkpoint(truncate)")
+        return False
 
     async def close(self) -> None:
         """Close the readers, then the writer, which checkpoints and removes the WAL."""

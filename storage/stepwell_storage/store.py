@@ -1,4 +1,4 @@
-"""The data directory: its lock, its tenants, and the loop that compacts them.
+"""The data directory: its lock and its tenants.
 
 ``<data>/tenants/<tenant>/tenant.db`` and ``.../artifacts``.  One process owns a data directory, by
 a kernel lock on ``<data>/lock``, which a killed process cannot leave behind.
@@ -10,22 +10,19 @@ import fcntl
 import logging
 import os
 import re
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell_storage.committer import Gauge
-from stepwell_storage.compactor import CompactionFailed, Compactor
 from stepwell_storage.errors import Closed, Corrupt, Invalid, StorageError, Unsupported
+from stepwell_storage.housekeeping import Housekeeping
 from stepwell_storage.tenant import Tenant
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_TICK_S = 0.1
-_IDLE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +57,8 @@ class Store:
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._names: set[str] = set()
         self._closed = False
-        self._compactor = Compactor()
-        self._compaction: asyncio.Task[None] | None = None
         self.gauge = Gauge(options.max_server_queue_bytes)
+        self._housekeeping = Housekeeping(self, self.gauge.meters)
         self.meters = self.gauge.meters
 
     @classmethod
@@ -76,7 +72,7 @@ class Store:
             if is_tenant_name(entry.name) and entry.name == entry.name.lower()
         }
         if store._options.compact:
-            store._compaction = asyncio.create_task(store._compact(), name="compaction")
+            store._housekeeping.start()
         return store
 
     async def close(self) -> None:
@@ -84,13 +80,14 @@ class Store:
         if self._closed:
             return
         self._closed = True
-        if self._compaction:
-            self._compaction.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._compaction
-        await self._compactor.close()
+        await self._housekeeping.close()
         await asyncio.gather(*(self._shut(name) for name in list(self._tenants)))
         os.close(self._lock)
+
+    async def compact(self, name: str) -> None:
+        """Compact everything that a tenant's journal holds, and give freed pages back."""
+        async with self.lease(name, create=False) as tenant:
+            await self._housekeeping.compact(tenant)
 
     # --- tenants -------------------------------------------------------------------------------
 
@@ -195,60 +192,6 @@ class Store:
             await tenant.close()
         except StorageError as error:
             logger.error("tenant %s could not be closed cleanly: %s", name, error)
-
-    # --- compaction ----------------------------------------------------------------------------
-
-    async def _compact(self) -> None:
-        """One unit after the other, the most urgent first; a tick when nothing is urgent."""
-        while True:
-            try:
-                busy = await self._compact_most_urgent()
-            except CompactionFailed as error:
-                logger.error("%s; trying again", error)
-                busy = False
-                await asyncio.sleep(1)
-            except Exception:
-                logger.exception("compaction failed; trying again")
-                busy = False
-                await asyncio.sleep(1)
-            if not busy:
-                await asyncio.sleep(_TICK_S)
-
-    async def _compact_most_urgent(self) -> bool:
-        for tenant in self.opened():
-            run = tenant.writer.backlog.next_run()
-            if run is not None:
-                async with self.lease(tenant.name, create=False) as held:
-                    await self.compact_unit(held, run)
-                return True
-        return await self._maintain_idle()
-
-    async def compact_unit(self, tenant: Tenant, run: int) -> bool:
-        """Compact a run's oldest journal rows; False where nothing could be done."""
-        assert tenant.folder is not None
-        start = time.perf_counter()
-        await tenant.settle()
-        sealed = await self._compactor.build(tenant.folder / "tenant.db", run)
-        for what in sealed.damaged:
-            logger.error("tenant %s, run row %d, damaged: %s", tenant.name, run, what)
-        if not sealed.journal or not await tenant.seal(sealed):
-            tenant.writer.backlog.give_up(run)
-            return False
-        self.meters.unit_points += sealed.points
-        self.meters.unit_seconds.add(time.perf_counter() - start)
-        return True
-
-    async def compact(self, name: str) -> None:
-        """Compact everything that a tenant's journal holds, and give freed pages back."""
-        async with self.lease(name, create=False) as tenant:
-            backlog = tenant.writer.backlog
-            while (run := backlog.next_run(everything=True)) is not None:
-                await self.compact_unit(tenant, run)
-            await tenant.maintain()
-
-    async def _maintain_idle(self) -> bool:
-        """Give pages back where nothing is being written; True if there is more to do."""
-        return False
 
 
 def take_lock(path: Path) -> int:

@@ -52,6 +52,8 @@ class Tenant:
         self.events = writer.events
         self.artifacts = Artifacts((folder or Path("/nonexistent")) / "artifacts")
         self.writer = writer
+        self.tidy = True
+        """Whether no compaction has freed pages since they were last given back."""
         self._database = database
         self._committer: Committer | None = None
 
@@ -317,6 +319,7 @@ class Tenant:
             return False
         return True
 
-    async def maintain(self) -> None:
-        """Give freed pages back to the file system, a part of them."""
-        await self._submit(Maintain())
+    async def maintain(self) -> bool:
+        """Give some freed pages back to the file system; whether there are more."""
+        more: bool = await self._submit(Maintain())
+        return more

@@ -7,11 +7,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.storage.conftest import RUN, batch, new_run
 
 from stepwell_storage.errors import Closed, Conflict, Corrupt, Invalid, NotFound, Unsupported
 from stepwell_storage.records import ExperimentChange, RunChange, RunQuery
 from stepwell_storage.store import Options, Store
+from tests.storage.conftest import RUN, batch, new_run
 
 
 async def test_a_second_owner_is_refused_with_the_pid_of_the_first(store: Store, data: Path):

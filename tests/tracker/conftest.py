@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
-from tests.tracker.checked import CheckedClient
 
 from stepwell_tracker.app import create_app
 from stepwell_tracker.config import Settings
+from tests.tracker.checked import CheckedClient
 
 
 @pytest.fixture

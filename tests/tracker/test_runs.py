@@ -3,9 +3,9 @@
 import struct
 
 import msgspec
-from tests.tracker.checked import RUNS, CheckedClient
 
 from stepwell import ids, wire
+from tests.tracker.checked import RUNS, CheckedClient
 
 START = 1707723600000
 
