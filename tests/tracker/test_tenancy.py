@@ -166,11 +166,13 @@ async def test_a_name_that_is_none_is_refused_everywhere(
             ("POST", BASE),
             ("GET", RUNS),
             ("POST", RUNS),
+            ("POST", f"{RUNS}/series"),
+            ("GET", f"{RUNS}?limit=nonsense"),
             ("GET", f"{RUNS}/{run_id}"),
             ("POST", f"{RUNS}/{run_id}/log-batch"),
         ]:
-            body = {"name": "x"} if method == "POST" else None
-            await client.refused(400, method, url, json=body, headers=headers)
+            for body in (b'{"name":"x"}', b"{malformed", b'{"limit":0}'):
+                await client.refused(400, method, url, content=body, headers=headers)
     assert tenants(data) == ["acme"]
 
 

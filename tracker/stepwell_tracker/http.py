@@ -295,6 +295,11 @@ async def _in_experiment(request: Request) -> None:
         await _answer(request)
 
 
+async def _later(request: Request) -> None:
+    request.tenancy.name(request.headers)  # refused before the body is looked at
+    await _answer(request)
+
+
 async def _answer(request: Request) -> None:
     call = request.call
     if call.parse_query is not None:
@@ -313,5 +318,5 @@ _ENTER: Final = {
     Scope.TENANT: _in_tenant,
     Scope.EXPERIMENT: _in_experiment,
     Scope.RUN: _in_run,
-    Scope.LATER: _answer,
+    Scope.LATER: _later,
 }
