@@ -5,13 +5,11 @@ a kernel lock on ``<data>/lock``, which a killed process cannot leave behind.
 """
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,29 +104,37 @@ class Store:
             if entry.ready.done() and not entry.ready.cancelled() and not entry.ready.exception()
         ]
 
-    @contextlib.asynccontextmanager
-    async def lease(self, name: str, *, create: bool) -> AsyncIterator[Tenant]:
-        """Hold a tenant open.  Without ``create`` an unknown one is empty, and stays unknown."""
+    def lease(self, name: str, *, create: bool) -> "Lease":
+        """Hold a tenant open, as an async context manager.
+
+        Without ``create`` an unknown tenant is an empty one that refuses writes (NotFound), and
+        stays unknown.  Raises Invalid for what is no name, Closed after close, and on entry
+        whatever opening the file raises.
+        """
         if not is_tenant_name(name):
             raise Invalid("tenant", f"a tenant's name is like {_NAME.pattern}")
+        return Lease(self, name.lower(), create=create)
+
+    async def enter(self, name: str, *, create: bool) -> "tuple[Tenant, _Open | None]":
+        """For :class:`Lease` alone."""
         if self._closed:
             raise Closed("the store was closed")
-        name = name.lower()
         if name not in self._names and not create:
-            tenant = await self._open(name, None)
-            try:
-                yield tenant
-            finally:
-                await tenant.close()
-            return
+            return await self._open(name, None), None
         entry = self._tenants.get(name) or await self._admit(name)
         entry.users += 1
         try:
-            yield entry.ready.result() if entry.ready.done() else await asyncio.shield(entry.ready)
-        finally:
+            ready = entry.ready
+            return ready.result() if ready.done() else await asyncio.shield(ready), entry
+        except BaseException:
             entry.users -= 1
-            if name in self._tenants:
-                self._tenants.move_to_end(name)
+            raise
+
+    def leave(self, name: str, entry: _Open) -> None:
+        """For :class:`Lease` alone."""
+        entry.users -= 1
+        if self._tenants.get(name) is entry:
+            self._tenants.move_to_end(name)
 
     async def _admit(self, name: str) -> _Open:
         while closing := self._closing.get(name):  # never two writers of one file
@@ -192,6 +198,27 @@ class Store:
             await tenant.close()
         except StorageError as error:
             logger.error("tenant %s could not be closed cleanly: %s", name, error)
+
+
+class Lease:
+    """A tenant that stays open for a block.  A class, as every request enters one."""
+
+    __slots__ = ("_create", "_entry", "_name", "_store", "_tenant")
+
+    def __init__(self, store: Store, name: str, *, create: bool) -> None:
+        self._store = store
+        self._name = name
+        self._create = create
+
+    async def __aenter__(self) -> Tenant:
+        self._tenant, self._entry = await self._store.enter(self._name, create=self._create)
+        return self._tenant
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._entry is None:
+            await self._tenant.close()
+        else:
+            self._store.leave(self._name, self._entry)
 
 
 def take_lock(path: Path) -> int:

@@ -78,6 +78,8 @@ class Tenant:
             await database.close()
             raise
         tenant = cls(name, folder, database, writer)
+        if folder is None:
+            return tenant
         tenant._committer = Committer(
             name,
             writer.apply,
@@ -98,7 +100,9 @@ class Tenant:
 
     @property
     def committer(self) -> Committer:
-        assert self._committer is not None
+        """Raises NotFound for the empty tenant, which would forget what it were told."""
+        if self._committer is None:
+            raise NotFound(f"there is no tenant {self.name}")
         return self._committer
 
     async def _submit(self, job: Job) -> Any:
