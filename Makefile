@@ -3,7 +3,7 @@ PORT ?= 7837
 DATA ?= stepwell-data
 URL ?= http://127.0.0.1:$(PORT)
 BIN := .venv/bin
-.PHONY: help run demo test check bench bench-peers soak clean
+.PHONY: help run demo test check bench bench-peers bench-sdk soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -30,6 +30,9 @@ bench: .venv/.ready ## measure throughput, latency, disk and memory (ARGS=)
 
 bench-peers: .venv/.ready ## the same work on MLflow and FastTrackML, installed aside (ARGS=)
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
+bench-sdk: .venv/.ready ## our client beside the others', each installed aside (ARGS=)
+	@$(BIN)/python -m benchmarks.sdk $(ARGS)
 
 soak: .venv/.ready ## run the long crash and load tests
 	@sh scripts/test-tools
