@@ -44,4 +44,5 @@ class Notices:
             import logging  # a slow import, for something that happens seldom
 
             log = getattr(logging.getLogger("stepwell"), level)
-            log("stepwell: %s: %s", self._about, text % values)
+            line = " ".join((text % values).split())  # what a server says may have any shape
+            log("stepwell: %s: %s", self._about, line)

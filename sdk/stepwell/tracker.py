@@ -203,8 +203,7 @@ class ExperimentTracker:
         limit: int | None = None,
     ) -> list[Run]:
         """The runs that match, all of them unless ``limit`` says how many."""
-        for run in list(LIFECYCLE.runs.values()):
-            run.flush()
+        self._settle(None)
         order = [order_by] if isinstance(order_by, str) else list(order_by or ())
         return self._read().search(experiment_name, filter, order, limit)
 
@@ -220,12 +219,13 @@ class ExperimentTracker:
         self._settle(run_id)
         return self._read().download(run_id, path, destination)
 
-    def _settle(self, run_id: str) -> None:
-        """What this process logged into the run should be there to be read."""
-        plain = parse_run_id(run_id)
+    def _settle(self, run_id: str | None) -> None:
+        """What this process logged into a run, or into any, should be there to be read."""
+        wanted = None if run_id is None else parse_run_id(run_id)
+        deadline = time.monotonic() + self.config.exit_timeout_s
         for run in list(LIFECYCLE.runs.values()):
-            if run.run_id == plain:
-                run.flush()
+            if run_id is None or run.run_id == wanted:
+                run.flush(max(0.0, deadline - time.monotonic()))
 
     def _read(self) -> Reader:
         if self.config.mode != "online":
