@@ -15,7 +15,7 @@ import time
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -27,7 +27,7 @@ from benchmarks.api import Caller
 from benchmarks.bodies import Shape
 from benchmarks.load import Broken, Source, Tally, drive
 from benchmarks.meters import compacted
-from benchmarks.processes import Server, free_port, running, scratch, stepwell
+from benchmarks.processes import Server, end_cleanly, free_port, running, scratch, stepwell
 from benchmarks.protocols import Mlflow, Native, Talk
 from benchmarks.table import Table
 from benchmarks.timing import expect
@@ -258,7 +258,11 @@ def _bytes(folder: Path) -> int:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, one short round")
-    sizes = QUICK if parser.parse_args(arguments).quick else Sizes()
+    parser.add_argument("--runs", type=int, help="how many runs to search in")
+    options = parser.parse_args(arguments)
+    sizes = QUICK if options.quick else Sizes()
+    sizes = replace(sizes, runs=options.runs or sizes.runs)
+    end_cleanly()
     table = Table("MLflow, 1 worker")
     table.note(f"MLflow {install('mlflow', 'mlflow')[1]}")
     table.note(f"FastTrackML {install('fasttrackml', 'fasttrackml==0.6.*')[1]}")
