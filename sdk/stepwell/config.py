@@ -34,7 +34,7 @@ class Config(Struct, frozen=True):
     spool_bytes: int = 8 * 1024**3
     memory_bytes: int = 64 * 1024**2
     artifact_copy_bytes: int = 8 * 1024**2
-    request_bytes: int = 1024**2
+    request_bytes: int = 512 * 1024
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 30.0
     heartbeat_s: float = 30.0
@@ -81,6 +81,8 @@ def _url(text: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme.lower() not in ("http", "https") or not rest.strip("/"):
         raise ValueError("not an http or https address")
+    if "@" in rest.partition("/")[0]:
+        raise ValueError("an address has no password in it; use STEPWELL_TOKEN")
     return url.rstrip("/")
 
 
@@ -149,7 +151,8 @@ def load(arguments: Mapping[str, object], environ: Mapping[str, str]) -> tuple[C
         try:
             values[setting.name] = setting.parse(str(given))
         except ValueError as error:
-            shown = "the value" if setting.name == "token" else repr(given)
+            secret = setting.name == "token" or "@" in str(given)
+            shown = "the value" if secret else repr(given)
             wrong.append(f"{source}: {shown} is ignored ({error})")
     values.setdefault("spool_dir", default_spool_dir(environ))
     return Config(**values), wrong

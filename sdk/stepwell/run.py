@@ -176,6 +176,11 @@ class ActiveRun:
         return self._buffer.pending + (self._spool.pending if self._spool else 0)
 
     @property
+    def wrong_uses(self) -> int:
+        """How many items were dropped because they could not be right."""
+        return self._notices.wrong_uses
+
+    @property
     def stop_requested(self) -> bool:
         return self._stop_requested
 

@@ -20,7 +20,6 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from struct import Struct as Layout
 from typing import Final, NamedTuple
@@ -318,21 +317,18 @@ def folders(spool_dir: Path) -> list[Path]:
     return [spool_dir / name for name in sorted(names)]
 
 
-def leftovers(config: Config, wanted: Callable[[Head], bool]) -> list[Spool]:
-    """The spools of dead processes that ``wanted`` takes; empty ones are cleared away."""
-    found = []
-    for folder in folders(config.spool_dir):
-        try:
-            spool = Spool.adopt(folder, config)
-        except OSError:
-            continue  # gone meanwhile, or not ours to read
-        if spool is None:
-            continue
-        if not spool.has_more() or not wanted(spool.head):
-            spool.close()
-        else:
-            found.append(spool)
-    return found
+def leftover(folder: Path, config: Config) -> Spool | None:
+    """What a dead process left in a folder for our server, if it did; an empty one goes."""
+    try:
+        spool = Spool.adopt(folder, config)
+    except OSError:
+        return None  # gone meanwhile, or not ours to read
+    if spool is None:
+        return None
+    if spool.has_more() and spool.head.url == config.url:
+        return spool
+    spool.close()
+    return None
 
 
 def _new_folder(spool_dir: Path, run_id: str) -> tuple[Path, Ownership]:

@@ -73,7 +73,7 @@ insert into run (id, run_id, experiment, name, description, user_id, parent_run_
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, null, ?, 0, 'active');
 
 -- run_row: what a change of a run needs
-select id, name, description, status, start_time, end_time, stop_requested, lifecycle from run where run_id = ?;
+select id, name, description, status, end_time, stop_requested, lifecycle, heartbeat_at from run where run_id = ?;
 
 -- update_run: what may change
 update run set name = ?, description = ?, status = ?, end_time = ?, stop_requested = ?, lifecycle = ?,

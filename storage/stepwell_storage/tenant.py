@@ -55,6 +55,8 @@ class Tenant:
         self.events = writer.events
         self.artifacts = Artifacts((folder or Path("/nonexistent")) / "artifacts")
         self.writer = writer
+        self.tidy = True
+        """Whether no compaction has freed pages since they were last given back."""
         self._database = database
         self.datasets = Datasets(self._change, self._read)
         self.models = Models(self._change, self._read)
@@ -81,6 +83,8 @@ class Tenant:
             await database.close()
             raise
         tenant = cls(name, folder, database, writer)
+        if folder is None:
+            return tenant
         tenant._committer = Committer(
             name,
             writer.apply,
@@ -101,7 +105,9 @@ class Tenant:
 
     @property
     def committer(self) -> Committer:
-        assert self._committer is not None
+        """Raises NotFound for the empty tenant, which would forget what it were told."""
+        if self._committer is None:
+            raise NotFound(f"there is no tenant {self.name}")
         return self._committer
 
     async def _submit(self, job: Job) -> Any:
@@ -337,6 +343,7 @@ class Tenant:
             return False
         return True
 
-    async def maintain(self) -> None:
-        """Give freed pages back to the file system, a part of them."""
-        await self._submit(Maintain())
+    async def maintain(self) -> bool:
+        """Give some freed pages back to the file system; whether there are more."""
+        more: bool = await self._submit(Maintain())
+        return more

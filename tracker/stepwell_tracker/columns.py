@@ -23,6 +23,9 @@ from stepwell_tracker.labels import check_keys, checked_value, texts
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _ITEM_BYTES = 8
 
+_FEW_POINTS = 64
+"""Below, hashing the keys costs less than an exception; it is one training step, mostly."""
+
 
 class Point(Protocol):
     """A point as a request has it; ``timestamp`` may be unset."""
@@ -114,6 +117,8 @@ def _by_series(keys: list[str], columns: Columns) -> tuple[list[str], list[int],
     the columns are transposed, and no point is looked at.
     """
     n = len(keys)
+    if n < _FEW_POINTS and len(set(keys)) == n:
+        return keys, [1] * n, columns
     try:
         period = keys.index(keys[0], 1)
     except ValueError:
