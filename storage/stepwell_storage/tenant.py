@@ -13,7 +13,7 @@ from stepwell_storage.clock import now_ms
 from stepwell_storage.committer import Committer, Gauge, Job
 from stepwell_storage.compaction import Sealed
 from stepwell_storage.database import Database, Reader, Transaction
-from stepwell_storage.errors import Busy, Conflict, NotFound
+from stepwell_storage.errors import Busy, Conflict, Full, NotFound
 from stepwell_storage.events import Events
 from stepwell_storage.journal import LogJob
 from stepwell_storage.points import Points
@@ -116,7 +116,8 @@ class Tenant:
     async def _read(self, *, settled: bool = True) -> AsyncIterator[Reader]:
         """A snapshot that holds everything acknowledged so far, statistics included."""
         if settled:
-            await self.settle()
+            with contextlib.suppress(Full):  # reads go on; the statistics catch up when it ends
+                await self.settle()
         async with self._database.snapshot() as reader:
             yield reader
 
