@@ -193,9 +193,14 @@ class Spool:
             return None
         spool = cls(config, Head("", "", ""))
         spool.folder, spool._owner = folder, owner
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            spool._segments[int(path.stem)] = FileSegment(path)
-        if any(s.size and s.read(0, len(MAGIC)) != MAGIC for s in spool._segments.values()):
+        try:
+            for path in sorted(folder.glob(f"*{SUFFIX}")):
+                spool._segments[int(path.stem)] = FileSegment(path)
+        except (OSError, ValueError) as error:
+            spool.forget()
+            raise OSError(f"{folder}: {error}") from error
+        starts = [segment.read(0, len(MAGIC)) for segment in spool._segments.values()]
+        if not all(MAGIC.startswith(start) for start in starts):
             spool.forget()  # a newer client's, or no spool at all: never touched
             return None
         first = min(spool._segments, default=1)

@@ -222,9 +222,7 @@ def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def test_many_leftovers_do_not_cost_as_many_open_files(
-    server: FaultServer, spool_dir: Path
-):
+def test_many_leftovers_do_not_cost_as_many_open_files(server: FaultServer, spool_dir: Path):
     config = Config(spool_dir=spool_dir, url=server.url)
     for number in range(100):
         spool = Spool.create(config, Head(server.url, "default", f"{number:032x}"))

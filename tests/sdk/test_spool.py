@@ -139,6 +139,26 @@ def test_a_spool_of_a_newer_client_is_never_touched(config: Config):
     assert (folder / "00000001.spool").exists()
 
 
+@pytest.mark.parametrize("size", range(len(MAGIC)))
+def test_a_segment_that_was_killed_at_its_birth_is_empty(config: Config, size: int):
+    spool = Spool.create(config, HEAD)
+    put(spool, tag(1))
+    folder = abandon(spool)
+    (folder / "00000002.spool").write_bytes(MAGIC[:size])
+    adopted = adopt(config)
+    assert read_all(adopted) == [tag(1)]
+    adopted.close()
+    assert folders(config.spool_dir) == []
+
+
+def test_a_strangers_file_in_a_spool_is_left_alone(config: Config):
+    spool = Spool.create(config, HEAD)
+    folder = abandon(spool)
+    (folder / "notes.spool").write_text("mine")
+    assert leftover(folder, config) is None
+    assert (folder / "notes.spool").read_text() == "mine"
+
+
 def test_a_frame_larger_than_the_budget_is_read_whole(config: Config):
     spool = Spool.create(config, HEAD)
     large = Params({"a": "x" * 100_000})
