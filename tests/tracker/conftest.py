@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from stepwell_tracker.app import create_app
 from stepwell_tracker.config import Settings
 from tests.tracker.checked import CheckedClient
+from tests.tracker.mlflow_client import Mlflow
 
 
 @pytest.fixture
@@ -26,4 +27,10 @@ async def app(data: Path) -> AsyncIterator[Starlette]:
 @pytest.fixture
 async def client(app: Starlette) -> AsyncIterator[CheckedClient]:
     async with CheckedClient(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def mlflow(app: Starlette) -> AsyncIterator[Mlflow]:
+    async with Mlflow(app) as client:
         yield client

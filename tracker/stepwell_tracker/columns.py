@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -25,6 +26,20 @@ _ITEM_BYTES = 8
 _FEW_POINTS = 64
 """Below, hashing the keys costs less than an exception; it is one training step, mostly."""
 
+
+class Point(Protocol):
+    """A point as a request has it; ``timestamp`` may be unset."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def value(self) -> float | str: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def timestamp(self) -> int | UnsetType: ...
+
+
 Columns = tuple[bytes, bytes, bytes]
 """Steps, timestamps and values: little-endian int64, int64 and float64."""
 
@@ -40,7 +55,7 @@ def from_json(body: wire.LogBatch, now_ms: int) -> Batch:
     return batch
 
 
-def from_points(metrics: Sequence[wire.Metric], now_ms: int) -> Batch:
+def from_points(metrics: Sequence[Point], now_ms: int) -> Batch:
     """Points in any order of keys, series by series; each series' points stay in their order."""
     keys = [metric.key for metric in metrics]
     columns = (
