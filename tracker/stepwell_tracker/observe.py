@@ -116,9 +116,7 @@ def _engine(store: Store) -> Iterator[str]:
     meters, gauge, tenants = store.meters, store.gauge, store.opened()
     backlogs = [tenant.writer.backlog for tenant in tenants]
     yield from _single("points_total", "counter", "points accepted", meters.points)
-    yield from _histogram(
-        "commit_seconds", "of a group, sync included", meters.commit_seconds
-    )
+    yield from _histogram("commit_seconds", "of a group, sync included", meters.commit_seconds)
     yield from _histogram("commit_group_requests", "requests per commit group", meters.group_jobs)
     yield from _single(
         "busy_total", "counter", "writes refused since the queue was full", meters.refused_busy

@@ -41,6 +41,10 @@ class Tenancy:
         self._store = store
         self._names_by_hash: dict[int, list[str]] = {}
 
+    def names(self) -> list[str]:
+        """Of every tenant on disk."""
+        return self._store.names()
+
     def name(self, headers: Headers) -> str | None:
         """The tenant that the headers name, lower case.  Raises BadRequest."""
         given = headers.get(_HEADER)
