@@ -14,7 +14,7 @@ run: .venv/.ready ## serve on http://127.0.0.1:7837 (PORT=, DATA=)
 demo: .venv/.examples ## train the examples against the running server (URL=)
 	@$(BIN)/python -m examples --url $(URL)
 
-test: .venv/.ready ## run every suite, the long ones in bounded form (ARGS=)
+test: .venv/.examples ## run every suite, the long ones in bounded form (ARGS=)
 	@sh scripts/test-tools
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 

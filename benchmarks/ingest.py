@@ -134,6 +134,7 @@ def compare(
 ) -> Result:
     ours, base = both.alternate(clients, seconds=seconds)
     figures, baseline = summary(ours, shape.points), summary(base, shape.points)
+    figures["cpu_ratio"] = round(baseline["server_cpu_us"] / max(figures["server_cpu_us"], 1), 3)
     return Result(
         name,
         figures,

@@ -47,6 +47,8 @@ MISFORMED = [
 ]  # fmt: skip
 
 HOSTILE = [*CLIMBING, *ABSOLUTE, *MISFORMED]
+SELECTION = [*CLIMBING[::13], *ABSOLUTE, *MISFORMED]
+"""For tests in which each name costs several requests; 13 divides no length of the products."""
 
 
 def request_targets(name: str) -> list[bytes]:

@@ -154,10 +154,11 @@ class ActiveRun:
         spool, sender = self._spool, self._sender
         if spool is not None and not done:
             self._tell_what_waits(spool)
+        if spool is not None and (done or sender is None):
+            self.retire(spool)
         if sender is not None:
             sender.finish(deadline if done else 0.0)
         elif spool is not None:
-            self.retire()
             spool.close()
         if done:
             LIFECYCLE.remove(self)
@@ -218,16 +219,19 @@ class ActiveRun:
             sender.wake()
         return drained
 
-    def retire(self) -> bool:
-        """The sender asks, before it ends: is there really nothing more?  Then the spool goes."""
+    def retire(self, spool: Spool) -> bool:
+        """Before the sender ends: is there really nothing more?  Then the spool goes.
+
+        Asked by whoever waits for the end too, since a signal handler may be waiting for it on top
+        of a drain, whose lock the sender would not get.
+        """
+        if self._spool is not spool:
+            return True  # let go before
         with self._buffer.lock:
-            spool = self._spool
             self._buffer.room = 0
-            unsent = spool is not None and spool.acked < spool.end
-            if self._sender is not None and (unsent or self._buffer.pending):
+            if self._sender is not None and (spool.acked < spool.end or self._buffer.pending):
                 return False
-            if spool is not None:
-                self._dropped += spool.dropped
+            self._dropped += spool.dropped
             self._spool = self._sender = None
         LIFECYCLE.remove(self)
         return True

@@ -44,9 +44,9 @@ class FileSegment:
                 raise
 
     def append(self, data: bytes) -> None:
-        written = os.write(self._fd, data)
-        if written == len(data):
-            self.size += written
+        if os.write(self._fd, data) == len(data):
+            # The file's own end, since a signal handler may have appended between these two lines.
+            self.size = os.lseek(self._fd, 0, os.SEEK_CUR)
             return
         # The disk is nearly full.  A torn frame in the middle would hide what is appended later.
         os.ftruncate(self._fd, self.size)

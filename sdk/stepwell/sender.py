@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections import deque
+from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from stepwell.delivery import Delivery, Trouble
@@ -17,6 +18,7 @@ from stepwell.transport import Transport
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
+POLL_S: Final = 0.002
 LONGEST_PATIENCE_S: Final = 600.0
 """How far a Retry-After is believed."""
 WATCHED_PAUSE_S: Final = 1.0
@@ -41,7 +43,7 @@ class Backoff:
 class Sent(Protocol):
     """What a sender tells the run that it sends for."""
 
-    def retire(self) -> bool:
+    def retire(self, spool: Spool) -> bool:
         """Whether nothing more will come; the run lets go of spool and sender then."""
 
     def heard(self, name: str | None, stop_requested: bool) -> None: ...
@@ -58,39 +60,38 @@ class Sender:
         self._notices = notices
         self._own = Delivery(spool, transport, self._refused)
         self._left: deque[Delivery] = deque()
-        self._changed = threading.Condition()
-        self._work = threading.Event()
+        # A signal handler may wake it in the middle of a wake: no lock of Python's own does that.
+        self._work: SimpleQueue[None] = SimpleQueue()
         self._backoff = Backoff()
         self._failed = self._not_before = self._patience = self._leisure = 0.0
         self._watchers = 0
-        self._finishing = self._swept = False
+        self._finishing = self._swept = self._done = False
         self._beat = _now()
         self._thread = threading.Thread(target=self._send, name="stepwell-sender", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
         """There is something new in the spool."""
-        self._work.set()
+        self._work.put(None)
 
     def wait(self, target: Position, deadline: float) -> bool:
         """Until the server has everything before ``target``, or ``time.monotonic()`` is later."""
-        with self._changed:
-            self._watchers += 1
-            self._work.set()
-            try:
-                while self._spool.acked < target and self._thread.is_alive():
-                    left = deadline - _now()
-                    if left <= 0:
-                        break
-                    self._changed.wait(min(left, 1.0))
-            finally:
-                self._watchers -= 1
+        self._watchers += 1
+        self.wake()
+        try:
+            while self._spool.acked < target and self._thread.is_alive():
+                left = deadline - _now()
+                if left <= 0:
+                    break
+                time.sleep(min(left, POLL_S))
+        finally:
+            self._watchers -= 1
         return self._spool.acked >= target
 
     def finish(self, deadline: float) -> None:
         """Nothing more is expected: end once all is acknowledged.  Waits for that until then."""
         self._finishing = True
-        self._work.set()
+        self._work.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join(max(0.0, deadline - _now()))
 
@@ -102,13 +103,11 @@ class Sender:
         while not self._is_done():
             pause = self._pause()
             if pause > 0:
-                self._work.wait(pause)
-                self._work.clear()
+                self._rest(pause)
                 continue
             try:
-                self._work.clear()
                 if not self._advance() and not self._is_done():
-                    self._work.wait(max(0.05, self._beat + self._config.heartbeat_s - _now()))
+                    self._rest(max(0.05, self._beat + self._config.heartbeat_s - _now()))
                 self._backoff.reset()
             except Trouble as trouble:
                 self._postpone(str(trouble), trouble.after_s)
@@ -116,15 +115,23 @@ class Sender:
                 self._postpone(f"{type(error).__name__}: {error}", 0.0)
         self._close()
 
+    def _rest(self, seconds: float) -> None:
+        """Until somebody wakes us, at most so long."""
+        with contextlib.suppress(Empty):
+            self._work.get(timeout=seconds)
+            while True:
+                self._work.get_nowait()
+
     def _is_done(self) -> bool:
-        if not self._finishing or self._spool.acked < self._spool.end:
-            return False
+        if self._done or not self._finishing or self._spool.acked < self._spool.end:
+            return self._done
         if not self._swept:  # a forked child may have died with something in its spool
             self._swept = True
             self._find_leftovers()
         if self._left and self._is_own(self._left[0].spool.head):
             return False
-        return self._run.retire()
+        self._done = self._run.retire(self._spool)
+        return self._done
 
     def _advance(self) -> bool:
         """One exchange of whatever is most urgent.  False: nothing to do."""
@@ -133,8 +140,6 @@ class Sender:
             self._beat = _now()
             self._notices.recovered()
             self._run.heard(self._own.run_name, self._own.stop_requested)
-            with self._changed:
-                self._changed.notify_all()
         elif _now() - self._beat >= self._config.heartbeat_s:
             self._beat = _now()
             self._own.heartbeat()
@@ -202,8 +207,6 @@ class Sender:
             for spool in [self._spool, *(delivery.spool for delivery in self._left)]:
                 spool.close()
         self._transport.close()
-        with self._changed:
-            self._changed.notify_all()
 
 
 _now = time.monotonic

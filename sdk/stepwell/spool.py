@@ -135,9 +135,11 @@ class Spool:
     def _rotate(self) -> Segment:
         """A new segment: a file, or memory while the disk is in trouble."""
         segment: Segment = MemorySegment()
+        number = self._last + 1
         if self.folder is not None and time.monotonic() >= self._retry_disk:
             try:
-                path = self.folder / f"{self._last + 1:08d}{SUFFIX}"
+                while (path := self.folder / f"{number:08d}{SUFFIX}").exists():
+                    number += 1  # a signal handler came in between, and was as far as this
                 segment = FileSegment(path, create=True)
                 self.trouble = ""
             except OSError as error:
@@ -152,8 +154,8 @@ class Spool:
             segment.append(head)
         if isinstance(segment, FileSegment):
             self._written += segment.size
-        self._segments[self._last + 1] = segment
-        self._last += 1
+        self._segments[number] = segment
+        self._last = number
         return segment
 
     def _distrust(self, error: OSError) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Final, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
@@ -21,7 +20,7 @@ from stepwell.errors import BadReply, ServerError, Unreachable, from_problem
 from stepwell.wire import Problem
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+    from urllib3 import BaseHTTPResponse
 
 BLOCK_BYTES: Final = 64 * 1024
 T = TypeVar("T")
@@ -68,12 +67,22 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """Keep-alive connections to one server.  urllib3 is imported with the first request."""
+    """Keep-alive connections to one server."""
 
     def __init__(self, config: Config) -> None:
+        # Here and not at the top, so that importing stepwell is quick.  Here and not in a thread:
+        # a process that forks or ends in the middle of an import is in trouble.
+        import urllib3
+
         self._config = config
-        self._lock = threading.Lock()
-        self._pool: HTTPConnectionPool | None = None
+        self._pool = urllib3.connection_from_url(
+            config.url,
+            maxsize=2,
+            retries=False,
+            blocksize=BLOCK_BYTES,
+            timeout=urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s),
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        )
         self._prefix = urlsplit(config.url).path.rstrip("/")
         self._headers = {"Accept-Encoding": "identity"}
         if config.token:
@@ -81,7 +90,7 @@ class HttpTransport:
 
     def send(self, request: Request) -> Response:
         with _translated(self._config.url):
-            answer = self._connections().urlopen(
+            answer = self._pool.urlopen(
                 request.method,
                 self._prefix + request.path,
                 body=cast("bytes | IO[bytes] | None", request.body),
@@ -95,27 +104,7 @@ class HttpTransport:
                 answer.close() if answer.length_remaining else answer.release_conn()
 
     def close(self) -> None:
-        with self._lock:
-            if self._pool is not None:
-                self._pool.close()
-                self._pool = None
-
-    def _connections(self) -> HTTPConnectionPool:
-        with self._lock:
-            if self._pool is None:
-                import urllib3
-
-                self._pool = urllib3.connection_from_url(
-                    self._config.url,
-                    maxsize=2,
-                    retries=False,
-                    blocksize=BLOCK_BYTES,
-                    timeout=urllib3.Timeout(
-                        connect=self._config.connect_timeout_s, read=self._config.read_timeout_s
-                    ),
-                    socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-                )
-            return self._pool
+        self._pool.close()
 
 
 def _received(answer: BaseHTTPResponse, sink: IO[bytes] | None) -> Response:

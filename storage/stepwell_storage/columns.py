@@ -34,7 +34,6 @@ REPEATED = 128
 
 _WIDTHS = {form: width for width, form in DELTA.items()}
 _START = struct.Struct("<qq")  # a column of differences: first entry, smallest difference
-_LIMIT = 1 << 63
 _CRC = struct.Struct("<I")
 _CODES = {1: "B", 2: "H", 4: "I"}
 _TINY = 4
@@ -101,9 +100,11 @@ def _pack_few(column: bytes) -> tuple[int, bytes]:
     entries = struct.unpack(f"<{len(column) // 8}q", column)
     differences = list(map(sub, entries[1:], entries))
     least, greatest = min(differences), max(differences)
-    if least == greatest and -_LIMIT <= least < _LIMIT:
+    # Four or more differences that lie this close to each other all fit into int64, for their sum
+    # lies between -2**64 and 2**64.
+    if least == greatest:
         return DELTA[0], _START.pack(entries[0], least)
-    if greatest - least >= 1 << 32 or not -_LIMIT <= least < _LIMIT:
+    if greatest - least >= 1 << 32:
         return PLAIN, column
     width = next(width for width in _CODES if greatest - least < 1 << 8 * width)
     rest = struct.pack(

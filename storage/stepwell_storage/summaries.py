@@ -350,8 +350,9 @@ def _encode_few(points: Points) -> bytes | None:
 def _pack_three(*offsets: int) -> tuple[int, bytes] | None:
     if not any(offsets):
         return 0, b""
-    if min(offsets) < 0 or (greatest := max(offsets)) > INT64_MAX:
+    if min(offsets) < 0:
         return None
+    greatest = max(offsets)
     width = 1 if greatest < 1 << 8 else 2 if greatest < 1 << 16 else _width(greatest)
     return width, _THREE[width].pack(*offsets)
 

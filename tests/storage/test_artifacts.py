@@ -339,15 +339,21 @@ async def test_an_empty_folder_stands_in_the_way_after_a_delete(files):
     assert await contents(files, "a") == b"2"
 
 
-async def test_deletes_and_uploads_in_one_folder_race(files, root):
+async def test_deletes_and_uploads_in_one_folder_race(files, root, monkeypatch):
     """Pruning an empty folder must not pull it from under a file on its way in."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)  # so that threads meet often
 
     async def churn(name: str) -> None:
-        for _ in range(30):
-            await files.put(f"deep/er/{name}", of(b"x"))
-            assert await files.delete(f"deep/er/{name}")
+        for _ in range(150):
+            await files.put(f"deep/er/and/deeper/{name}", of(b"x"))
+            assert await files.delete(f"deep/er/and/deeper/{name}")
 
-    await asyncio.gather(*(churn(str(i)) for i in range(6)))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        await asyncio.gather(*(churn(str(i)) for i in range(6)))
+    finally:
+        sys.setswitchinterval(interval)
     assert found(root) == []
 
 

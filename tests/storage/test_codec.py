@@ -198,6 +198,16 @@ def test_an_encoding_of_a_newer_version_says_so_and_damage_does_not():
         decode(b"\x4d" + data[1:])
 
 
+def test_bytes_that_nothing_accounts_for_are_corrupt():
+    data = encode(training(100, "noisy")).data
+    longer = data[:16] + struct.pack("<I", struct.unpack_from("<I", data, 16)[0] + 1) + data[20:-4]
+    for body in (data[:-4] + b"\0", longer + b"\0"):
+        with pytest.raises(Corrupt, match="wrong length"):
+            decode(reseal(body))
+    with pytest.raises(Corrupt, match="cut short"):
+        decode(reseal(longer))
+
+
 def test_zeroed_and_erased_bytes_are_corrupt():
     for size in (0, 1, 4, 5, 24, 4_096):
         for byte in (b"\x00", b"\xff"):

@@ -143,8 +143,8 @@ async def test_wide_events_fill_memory():
         got = await now(slow)
         assert got[0].kind == "reset"
         assert len(got) < 10
-        first = events.number - 30
-    async with events.subscribe(RUN, after=first) as subscription:
+        dropped = events.number - 22
+    async with events.subscribe(RUN, after=dropped) as subscription:
         assert kinds(await now(subscription))[0] == "reset"
     async with events.subscribe(RUN, after=events.number - 3) as subscription:
         assert kinds(await now(subscription)) == ["points"] * 3

@@ -6,6 +6,7 @@ import struct
 import tempfile
 from array import array
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -59,8 +60,8 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
     def start(self) -> None:
         self.store = self.runner.run(Store.open(Path(self.folder.name), Options(compact=False)))
 
-    def call(self, method: str, *args: object, **kwargs: object):
-        async def go():
+    def call(self, method: str, *args: object, **kwargs: object) -> Any:
+        async def go() -> Any:
             async with self.store.lease("default", create=True) as tenant:
                 return await getattr(tenant, method)(*args, **kwargs)
 

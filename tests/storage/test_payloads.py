@@ -53,6 +53,7 @@ def test_every_bit_comes_back(series: list[tuple[int, Points]]):
     assert Points(found.steps, found.timestamps, found.values) == everything
 
 
+@settings(max_examples=50)
 @given(logged)
 def test_one_key_is_extracted_wherever_it_stands(series: list[tuple[int, Points]]):
     payload = payload_of(series)
@@ -80,6 +81,25 @@ def test_differences_that_wrap_around_come_back(count: int, first: int, second: 
     column = np.resize(np.array([first, second, second - 1 if second > 0 else second]), count)
     points = Points.of(column, column[::-1], np.zeros(count))
     assert extract(payload_of([(1, points)]), 1) == points
+
+
+@pytest.mark.parametrize("count", [20, 100])
+@pytest.mark.parametrize("bits", [8, 16, 32])
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+def test_differences_at_the_edge_of_a_width_come_back(count: int, bits: int, beyond: int):
+    differences = np.full(count, -3)
+    differences[count // 2] = (1 << bits) - 3 + beyond
+    column = np.cumsum(differences)
+    points = Points.of(column, -column, np.zeros(count))
+    assert extract(payload_of([(1, points)]), 1) == points
+
+
+def test_a_column_that_repeats_but_not_with_the_series_comes_back():
+    column = np.tile([0, 1], 3)
+    points = Points.of(column, column, np.arange(6.0))
+    payload = payload_of([(1, points[:2]), (2, points[2:])])
+    assert extract(payload, 1) == points[:2]
+    assert extract(payload, 2) == points[2:]
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 64, 65, 2_000])
@@ -187,7 +207,7 @@ def test_bytes_behind_the_end_are_corrupt():
         decode(reseal(payload[:-4] + b"\0"))
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(
     logged,
     st.lists(st.tuples(st.integers(0, 20) | st.integers(0), st.integers(0, 255)), min_size=1),

@@ -139,6 +139,16 @@ def test_offsets_that_wrap_around_come_back(reverse: bool):
     assert decode(encode_points(points[:5])) == summarise(points[:5])
 
 
+@pytest.mark.parametrize("bits", [8, 16, 32])
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+@pytest.mark.parametrize("count", [3, 600])
+def test_offsets_at_the_edge_of_a_width_come_back(bits: int, beyond: int, count: int):
+    steps = np.arange(count) + ((1 << bits) + beyond - count + 1) * (np.arange(count) == count - 1)
+    points = Points.of(np.maximum.accumulate(steps), steps, np.arange(count))
+    assert encode_points(points) == encode(summarise(points))
+    assert decode(encode_points(points)) == summarise(points)
+
+
 @pytest.mark.parametrize(
     ("kind", "most"), [("noisy float32", 0.115), ("smooth float32", 0.115), ("noisy", 0.18)]
 )
@@ -180,7 +190,14 @@ def test_a_flip_of_any_byte_is_corrupt():
 def test_the_damaged_one_of_many_is_named():
     whole = some() * 3
     for index in range(len(whole)):
-        for damage in (whole[index][:-1], whole[index] + b"\0", b"", reseal(whole[index])):
+        body = whole[index][:-4]
+        for damage in (
+            b"",
+            whole[index][:-1],
+            reseal(body + b"\0"),
+            reseal(body[:1] + b"\x09" + body[2:]),
+            reseal(b"\x09" + body[1:]),
+        ):
             with pytest.raises(Corrupt) as caught:
                 decode_all([*whole[:index], damage, *whole[index + 1 :]])
             assert caught.value.place == {"index": index}

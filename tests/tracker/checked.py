@@ -18,7 +18,12 @@ RUNS = BASE + "/runs"
 
 DOCUMENT = document(CALLS)
 _PATHS = [
-    (re.compile(re.sub(r"{(key|path)}", ".+", re.sub(r"{\w+_id}", "[^/]+", path)) + r"\Z"), path)
+    (
+        re.compile(
+            re.sub(r"{(key|path)}", ".*", re.sub(r"{\w+_id}", "[^/]+", path)) + r"\Z", re.DOTALL
+        ),
+        path,
+    )
     for path in dict.fromkeys(plain_path(call.path) for call in CALLS)
 ]
 

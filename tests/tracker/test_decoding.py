@@ -92,6 +92,7 @@ def test_unknown_fields_are_ignored():
         ([1, [["k", b"", 7, b""]]], "series[0].timestamps"),
         ([1, [], {"a": 1}], "params...."),
         ([1, [], {}, {}, "first"], "rank"),
+        ([2, {"new": "layout"}], "format"),
     ],
 )
 def test_a_wrong_position_of_a_columnar_body_is_named(value, path):

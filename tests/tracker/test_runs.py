@@ -221,7 +221,8 @@ async def test_a_patch_changes_what_it_names(client: CheckedClient):
     )
     assert (changed["name"], changed["description"]) == ("b", "")
     assert (changed["status"], changed["end_time"]) == ("failed", START)
-    assert await client.ok("PATCH", one, json={}) == changed
+    again = await client.ok("PATCH", one, json={})
+    assert again | {"heartbeat_at": 0} == changed | {"heartbeat_at": 0}
 
 
 async def test_a_stop_reaches_the_writer_with_its_next_acknowledgement(client: CheckedClient):

@@ -49,9 +49,13 @@ def run_id(text: str) -> str:
 
 
 class Client:
-    """One server as one tenant.  Reads only; every failure ends the command."""
+    """One server as one tenant.  Reads only; every failure ends the command.
+
+    ``patience_s`` is for how long a server that does not answer is waited for.
+    """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
+        self.patience_s = 0.0
         self.url = str(arguments.url).rstrip("/")
         headers = {"User-Agent": "stepwell-cli"}
         if arguments.tenant:
@@ -76,18 +80,6 @@ class Client:
         """The lines of an endless answer, as they come; it ends when the connection does."""
         return _lines(self._request("GET", path, query=query, stream=True))
 
-    def wait(self, seconds: float) -> bool:
-        """Whether the server answers again within so long."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                if self._pool.request("GET", f"{self.url}/health", retries=False).status == 200:
-                    return True
-            except urllib3.exceptions.HTTPError:
-                pass
-            time.sleep(RECONNECT_PAUSE_S)
-        return False
-
     def _request(
         self,
         method: str,
@@ -108,11 +100,25 @@ class Client:
         except urllib3.exceptions.LocationValueError as error:
             fail(f"{self.url!r} is no address of a server: {error}", WRONG_USE)
         except urllib3.exceptions.HTTPError as error:
+            if self._wait():
+                return self._request(method, path, query=query, body=body, stream=stream)
             cause = getattr(error, "reason", None) or error
             fail(f"no server answers at {self.url}: {cause}", UNREACHABLE)
         if response.status != 200:
             fail(f"{self.url} says: {_complaint(response)}")
         return response
+
+    def _wait(self) -> bool:
+        """Whether the server answers again while patience lasts."""
+        deadline = time.monotonic() + self.patience_s
+        while time.monotonic() < deadline:
+            try:
+                self._pool.request("GET", f"{self.url}/health", retries=False)
+            except urllib3.exceptions.HTTPError:
+                time.sleep(RECONNECT_PAUSE_S)
+            else:
+                return True
+        return False
 
     def _decode(self, data: bytes, kind: type[T]) -> T:
         try:

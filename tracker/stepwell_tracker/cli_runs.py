@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
@@ -31,7 +32,8 @@ def main(arguments: list[str]) -> int:
     if not runs:
         print("no runs")
         return DONE
-    keys = options.metric or common_keys(runs)
+    asked = metrics_in(" ".join([*options.order_by, options.filter or ""]))
+    keys = options.metric or list(dict.fromkeys([*asked, *common_keys(runs)]))
     names = {} if options.experiment else experiment_names(client)
     print(_table(runs, keys, names))
     if total > len(runs):
@@ -43,6 +45,12 @@ def common_keys(runs: Sequence[Run]) -> list[str]:
     """The few metrics that most of the runs have."""
     found = Counter(key for run in runs for key in run.metrics)
     return sorted(key for key, _ in found.most_common(SHOWN_METRICS))
+
+
+def metrics_in(text: str) -> list[str]:
+    """The metrics that a filter or an order names: who asks by them wants to see them."""
+    quoted = re.findall(r"\bmetrics\.(?:([\"`])(.+?)\1|([\w./-]+))", text)
+    return [name or plain for _, name, plain in quoted]
 
 
 def experiments(client: Client) -> list[Experiment]:

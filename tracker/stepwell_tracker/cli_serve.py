@@ -20,6 +20,8 @@ def main(arguments: list[str]) -> int:
     options = _parser()
     parsed = vars(options.parse_args(arguments))
     access_log = bool(parsed.pop("access_log"))
+    prefix = parsed["root_path"].strip("/")
+    parsed["root_path"] = f"/{prefix}" if prefix else ""
     try:
         settings = msgspec.convert(parsed, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:

@@ -17,6 +17,7 @@ from typing import NoReturn
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stepwell import __version__
 from stepwell_storage.errors import Unsupported
@@ -44,7 +45,7 @@ def serve(settings: Settings, *, access_log: bool = False) -> int:
     listeners = bind(settings.host, settings.port)
     app = create_app(settings)
     config = uvicorn.Config(
-        app,
+        Prefixed(app, settings.root_path) if settings.root_path else app,
         http="httptools",
         ws="none",
         lifespan="off",  # entered below, where its errors are ours to report
@@ -52,7 +53,6 @@ def serve(settings: Settings, *, access_log: bool = False) -> int:
         access_log=access_log,
         proxy_headers=False,
         server_header=False,
-        root_path=settings.root_path,
         backlog=BACKLOG,
         timeout_keep_alive=IDLE_CONNECTION_S,
         timeout_graceful_shutdown=REQUESTS_END_S,
@@ -64,9 +64,9 @@ def serve(settings: Settings, *, access_log: bool = False) -> int:
         except Unsupported as error:
             fail(str(error), DATA_TAKEN)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            _taken(settings.host, settings.port)
+            if error.errno == errno.EADDRINUSE:
+                _taken(settings.host, settings.port)
+            fail(f"cannot use {settings.data}: {error}", DATA_TAKEN)
     return DONE
 
 
@@ -111,6 +111,19 @@ class Server(uvicorn.Server):
         watchdog.start()
 
 
+class Prefixed:
+    """The application below a prefix, whether the proxy in front takes it away or not."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if f"{scope.get('path', '')}/".startswith(f"{self._prefix}/"):
+            scope = {**scope, "root_path": self._prefix}
+        await self._app(scope, receive, send)
+
+
 async def _serve(server: Server, app: Starlette, listeners: list[socket.socket]) -> None:
     """Recover first, then listen: the first answer means that every route works."""
     server.heed_signals()
@@ -135,6 +148,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
         try:
             listener.bind(address)
         except OSError as error:
+            listener.close()
             if error.errno == errno.EADDRINUSE:
                 _taken(host, port)
             fail(f"cannot listen on {host}, port {port}: {error.strerror}", WRONG_USE)

@@ -7,11 +7,11 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from stepwell.wire import MAX_SERIES_PER_REQUEST, Point, Run, SeriesReply, SeriesRequest
-from stepwell_tracker.cli import DONE, UNREACHABLE, fail, parser
+from stepwell_tracker.cli import DONE, parser
 from stepwell_tracker.cli_client import Client, add_options, run_id
 from stepwell_tracker.cli_show import all_series
 from stepwell_tracker.cli_text import clean, duration, number
@@ -31,6 +31,8 @@ def main(arguments: list[str]) -> int:
     """Print new points until the run ends (or until Ctrl-C)."""
     options = _parser().parse_args(arguments)
     client = Client(options)
+    client.get(f"/runs/{options.run}", Run)
+    client.patience_s = RECONNECT_S  # there is such a run: from here on a restart is sat out
     follower = Follower(client, options)
     while True:
         for group in gather(events(client.lines(f"/runs/{options.run}/events"))):
@@ -40,8 +42,6 @@ def main(arguments: list[str]) -> int:
                 follower.catch_up()
                 follower.end(run)
                 return DONE
-        if not client.wait(RECONNECT_S):
-            fail(f"the server at {client.url} has gone", UNREACHABLE)
 
 
 class Follower:
@@ -73,18 +73,16 @@ class Follower:
             self._shown[key] = points[-1].step
         self._print(found)
 
-    def show(self, kinds: Iterable[Event]) -> None:
+    def show(self, kinds: Sequence[Event]) -> None:
         """Print what a group of events is about."""
-        names = set()
+        if STALE & {name for name, _ in kinds}:
+            self.catch_up()
         for name, data in kinds:
-            names.add(name)
             for word in ("params", "tags"):
                 for key, value in (data.get(word) or {}).items():
                     self._line({word[:-1]: key, "value": value}, f"{word[:-1]} {key} = {value}")
             if name == "stop":
                 self._line({"stop_requested": True}, "asked to stop")
-        if names & STALE:
-            self.catch_up()
 
     def end(self, run: Run) -> None:
         text = f"{run.status} after {duration(run.duration_seconds)}"
@@ -136,7 +134,10 @@ def events(lines: Iterator[str]) -> Iterator[Event]:
 
 
 def gather(found: Iterator[Event]) -> Iterator[list[Event]]:
-    """Events in groups, so that a fast run costs a look-up every GATHER_S and not one for each."""
+    """Events in groups, so that a fast run costs a look-up every GATHER_S and not one for each.
+
+    A group may be empty, the last.
+    """
     waiting: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
 
     def read() -> None:

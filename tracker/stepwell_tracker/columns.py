@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from stepwell import wire
 from stepwell_storage.errors import Invalid
 from stepwell_storage.records import Batch
+from stepwell_tracker.decoding import check_format
 from stepwell_tracker.labels import check_keys, checked_value, texts
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
@@ -65,11 +66,7 @@ def from_mapping(body: wire.LogMetrics, now_ms: int) -> Batch:
 
 def from_columns(body: wire.ColumnarBatch) -> Batch:
     """The batch of a columnar body.  Raises Invalid."""
-    if body.format != wire.COLUMNS_FORMAT:
-        raise Invalid(
-            "format",
-            f"this server takes columnar format {wire.COLUMNS_FORMAT}, not {body.format}",
-        )
+    check_format(body.format)
     series = body.series
     for i, one in enumerate(series):
         size = len(one.steps)

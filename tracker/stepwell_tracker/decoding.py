@@ -14,7 +14,7 @@ import msgspec
 from msgspec import inspect
 
 from stepwell import wire
-from stepwell_storage.errors import Invalid
+from stepwell_storage.errors import BadCursor, Invalid
 from stepwell_tracker.errors import BadRequest, field_error
 
 MAX_PARAMETERS = 10_000
@@ -23,6 +23,10 @@ MAX_PARAMETERS = 10_000
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _mappings = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class _Beginning(msgspec.Struct, array_like=True):
+    format: int
 
 
 class Decoder:
@@ -55,6 +59,7 @@ class Decoder:
             if match := re.fullmatch(r"(\w+)\[\.\.\.\]", path):
                 path = f"{match[1]}.{self._culprit(match[1], body)}"
         else:
+            check_format(_format_of(body))
             path = column_path(path)
         return Invalid(path, found.detail)
 
@@ -71,6 +76,22 @@ class Decoder:
                 if field_error(error).path.startswith(name):
                     return key
         return "..."
+
+
+def check_format(number: int) -> None:
+    """Raises Invalid for a columnar format that this server does not know."""
+    if number != wire.COLUMNS_FORMAT:
+        raise Invalid(
+            "format", f"this server takes columnar format {wire.COLUMNS_FORMAT}, not {number}"
+        )
+
+
+def _format_of(body: bytes) -> int:
+    """The number that a columnar body begins with; ours where there is none to read."""
+    try:
+        return msgspec.msgpack.decode(body, type=_Beginning).format
+    except _UNREADABLE:
+        return wire.COLUMNS_FORMAT
 
 
 def column_path(path: str) -> str:
@@ -115,6 +136,8 @@ class Query:
     def __call__(self, query: bytes) -> Any:
         given: dict[str, Any] = {}
         for name, value in self._pairs(query):
+            if name == "cursor" and not value:
+                raise BadCursor
             if name in self._lists:
                 given.setdefault(name, []).append(value)
             elif name in given:

@@ -15,6 +15,7 @@ from stepwell_storage.events import RESET, Subscription
 from stepwell_storage.records import Event
 from stepwell_tracker.errors import BadRequest
 from stepwell_tracker.http import Call, Request, Scope
+from stepwell_tracker.observe import begin
 from stepwell_tracker.runs import BASE, RUN
 from stepwell_tracker.streams import Streams, client_watched
 from stepwell_tracker.tenancy import parse_run_id
@@ -78,6 +79,7 @@ class EventStream:
         self._resumed = resumed
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        begin(scope, 200)
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         if scope["method"] != "HEAD":
             async with self._subscription as subscription:

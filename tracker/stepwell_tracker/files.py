@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from stepwell_storage.artifacts import ArtifactFile
 from stepwell_tracker.errors import RangeNotSatisfiable
+from stepwell_tracker.observe import begin
 from stepwell_tracker.ranges import Span, Unsatisfiable, parse
 from stepwell_tracker.streams import client_watched
 
@@ -91,10 +92,12 @@ class FileReply:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._file:
             if self._known:
+                begin(scope, 304)
                 await self._start(send, 304, [])
                 await send({"type": "http.response.body"})
                 return
             status, headers, parts = self._plan(scope["method"] == "HEAD")
+            begin(scope, status)
             await self._start(send, status, headers)
             async with client_watched(receive, self._leave):
                 for part in parts:

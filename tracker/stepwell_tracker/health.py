@@ -35,5 +35,5 @@ CALLS = (
         "GET", "/ready", get_ready, scope=Scope.SERVER, answer=as_json(wire.Readiness),
         errors=(503,),
     ),
-    Call("GET", "/metrics", get_metrics, scope=Scope.SERVER, answer={MEDIA: None}),
+    Call("GET", "/metrics", get_metrics, scope=Scope.SERVER, answer={"text/plain": None}),
 )  # fmt: skip

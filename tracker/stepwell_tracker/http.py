@@ -35,7 +35,7 @@ from stepwell_tracker.errors import (
     headers_of,
     problem_of,
 )
-from stepwell_tracker.observe import Observations
+from stepwell_tracker.observe import STATUS, Observations
 from stepwell_tracker.probe import Probe
 from stepwell_tracker.streams import Streams
 from stepwell_tracker.tenancy import Headers, Tenancy
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 HEADERS: Final = "stepwell.headers"
 """Key of the ASGI scope under which ``gate.py`` leaves the headers as a dict."""
 
+_JSON: Final = (b"content-type", wire.JSON.encode())
 _encode = msgspec.json.Encoder().encode
 
 
@@ -152,12 +153,12 @@ class Request:
                 return b"".join(chunks)
             message = await self.receive()
 
-    async def decode(self) -> Any:
-        """The body as the Struct that the call declares for its media type."""
+    def decoder(self) -> Decoder:
+        """What makes the declared Struct of a body of this media type.  Raises WrongMedia."""
         decoder = self.call.decoders.get(self.headers.get(b"content-type", b"application/json"))
         if decoder is None or b"content-encoding" in self.headers:
-            decoder = self._negotiate()
-        return decoder(await self.read())
+            return self._negotiate()
+        return decoder
 
     def _negotiate(self) -> Decoder:
         encoding = self.headers.get(b"content-encoding", b"identity").strip().lower()
@@ -191,10 +192,11 @@ class Reply:
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         headers = [
-            (b"content-type", self.media.encode()),
+            _JSON if self.media == wire.JSON else (b"content-type", self.media.encode()),
             (b"content-length", b"%d" % len(self.body)),
             *self.headers,
         ]
+        scope[STATUS] = self.status
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         body = b"" if scope["method"] == "HEAD" else self.body
         await send({"type": "http.response.body", "body": body})
@@ -270,23 +272,26 @@ class Resource:
         call = self._calls.get(scope["method"])
         if call is None:
             raise MethodNotAllowed(scope["method"], self._allow)
-        request = Request(call, self._server, scope, receive, send)
-        match call.scope:
-            case Scope.RUN:
-                async with request.tenancy.run(request.headers, request.path["run_id"]) as found:
-                    request.tenant, request.run_id = found
-                    await _answer(request)
-            case Scope.TENANT:
-                async with request.tenancy.tenant(request.headers) as request.tenant:
-                    await _answer(request)
-            case Scope.EXPERIMENT:
-                async with request.tenancy.tenant(request.headers) as request.tenant:
-                    request.experiment_id = await request.tenancy.experiment_id(
-                        request.tenant, request.path["experiment_id"]
-                    )
-                    await _answer(request)
-            case _:
-                await _answer(request)
+        await _ENTER[call.scope](Request(call, self._server, scope, receive, send))
+
+
+async def _in_run(request: Request) -> None:
+    async with request.tenancy.run(request.headers, request.path["run_id"]) as found:
+        request.tenant, request.run_id = found
+        await _answer(request)
+
+
+async def _in_tenant(request: Request) -> None:
+    async with request.tenancy.tenant(request.headers) as request.tenant:
+        await _answer(request)
+
+
+async def _in_experiment(request: Request) -> None:
+    async with request.tenancy.tenant(request.headers) as request.tenant:
+        request.experiment_id = await request.tenancy.experiment_id(
+            request.tenant, request.path["experiment_id"]
+        )
+        await _answer(request)
 
 
 async def _answer(request: Request) -> None:
@@ -294,8 +299,18 @@ async def _answer(request: Request) -> None:
     if call.parse_query is not None:
         request.query = call.parse_query(request.scope["query_string"])
     if call.decoders:
-        request.body = await request.decode()
+        decoder = request.decoder()
+        request.body = decoder(await request.read())
     reply = await call.endpoint(request)
-    if isinstance(reply, msgspec.Struct):
+    if not callable(reply):  # isinstance of Struct is slow, it is an abstract base class
         reply = Reply(_encode(reply))
     await reply(request.scope, request.receive, request.send)
+
+
+_ENTER: Final = {
+    Scope.SERVER: _answer,
+    Scope.TENANT: _in_tenant,
+    Scope.EXPERIMENT: _in_experiment,
+    Scope.RUN: _in_run,
+    Scope.LATER: _answer,
+}

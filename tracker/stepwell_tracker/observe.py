@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stepwell import __version__
 from stepwell_storage.meters import SECONDS, Distribution
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MEDIA: Final = "text/plain; version=0.0.4"
 _LOG_BATCH: Final = "/log-batch"
 _PAGE: Final = 4_096
+STATUS: Final = "stepwell.status"
+BEGUN: Final = "stepwell.begun"
 _clock = time.perf_counter
 Labels = dict[str, str]
 
@@ -31,60 +33,75 @@ class Observations:
 
     def __init__(self) -> None:
         self.log_batch_seconds = Distribution(SECONDS)
-        self._requests: dict[tuple[Any, str, int], int] = {}
-        self._seconds: dict[Any, list[float]] = {}
+        self._records: dict[tuple[Any, str, int], _Record] = {}
 
     def add(self, resource: Any, method: str, status: int, seconds: float) -> None:
         """``resource`` is what the route led to, and has its ``path``; None without a route."""
-        key = (resource, method, status)
-        self._requests[key] = self._requests.get(key, 0) + 1
-        total = self._seconds.get(resource)
-        if total is None:
-            total = self._seconds[resource] = [0, 0.0]
-        total[0] += 1
-        total[1] += seconds
-        if resource is not None and resource.path.endswith(_LOG_BATCH):
-            self.log_batch_seconds.add(seconds)
+        record = self._records.get((resource, method, status))
+        if record is None:
+            record = self._records[resource, method, status] = self._record(resource)
+        record.count += 1
+        record.seconds += seconds
+        if record.distribution is not None:
+            record.distribution.add(seconds)
+
+    def _record(self, resource: Any) -> _Record:
+        is_log_batch = resource is not None and resource.path.endswith(_LOG_BATCH)
+        return _Record(self.log_batch_seconds if is_log_batch else None)
 
     def requests(self) -> Iterator[tuple[Labels, int]]:
-        for (resource, method, status), count in self._requests.items():
+        for (resource, method, status), record in self._records.items():
             labels = {"route": _route(resource), "method": method, "status": str(status)}
-            yield labels, count
+            yield labels, record.count
 
     def seconds(self) -> Iterator[tuple[Labels, int, float]]:
-        for resource, (count, total) in self._seconds.items():
-            yield {"route": _route(resource)}, int(count), total
+        routes: dict[str, tuple[int, float]] = {}
+        for (resource, _, _), record in self._records.items():
+            count, seconds = routes.get(_route(resource), (0, 0.0))
+            routes[_route(resource)] = (count + record.count, seconds + record.seconds)
+        for route, (count, seconds) in routes.items():
+            yield {"route": route}, count, seconds
+
+
+class _Record:
+    __slots__ = ("count", "distribution", "seconds")
+
+    def __init__(self, distribution: Distribution | None) -> None:
+        self.count = 0
+        self.seconds = 0.0
+        self.distribution = distribution
 
 
 class Observed:
-    """ASGI middleware, the outermost: counts each request when its answer begins."""
+    """ASGI middleware, the outermost: counts each request.
+
+    The answer leaves its status in the scope, a streamed one by ``begin``: to wrap ``send`` for
+    that would cost every request more than all the counting.
+    """
 
     def __init__(self, app: ASGIApp, observations: Observations) -> None:
         self._app = app
         self._add = observations.add
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         start = _clock()
-        begun = False
-
-        async def counted(message: Message) -> None:
-            nonlocal begun
-            if not begun:
-                begun = True
-                resource = scope.get("endpoint")
-                method = scope["method"] if resource is not None else "any"
-                self._add(resource, method, message["status"], _clock() - start)
-            await send(message)
-
         try:
-            await self._app(scope, receive, counted)
+            await self._app(scope, receive, send)
         except Exception:
-            if not begun:  # the answer, a 500, is made outside of all middleware
-                self._add(scope.get("endpoint"), scope["method"], 500, _clock() - start)
+            scope.setdefault(STATUS, 500)  # its answer is made outside of all middleware
             raise
+        finally:
+            if STATUS in scope:
+                end = scope[BEGUN] if BEGUN in scope else _clock()
+                resource = scope.get("endpoint")
+                method = "any" if resource is None else scope["method"]
+                self._add(resource, method, scope[STATUS], end - start)
+
+
+def begin(scope: Scope, status: int) -> None:
+    """A streamed answer begins: it is counted by this moment, however long it lasts."""
+    scope[STATUS] = status
+    scope[BEGUN] = _clock()
 
 
 def exposition(store: Store, observations: Observations, streams: int, free_bytes: int) -> str:
@@ -127,7 +144,9 @@ def _engine(store: Store) -> Iterator[str]:
     yield from _single("journal_points", "gauge", about, sum(b.points for b in backlogs))
     yield from _single("journal_bytes", "gauge", about, sum(b.bytes for b in backlogs))
     yield from _histogram("compaction_seconds", "of units of compaction", meters.unit_seconds)
-    yield from _single("compacted_points_total", "counter", "into chunks", meters.unit_points)
+    yield from _single(
+        "compacted_points_total", "counter", "journal points made into chunks", meters.unit_points
+    )
     yield from _single("tenants", "gauge", "tenants on disk", len(store.names()))
     yield from _single("open_tenants", "gauge", "tenants that are open", len(tenants))
 

@@ -56,7 +56,7 @@ async def log_batch(request: Request) -> wire.BatchReply:
     else:
         batch = columns.from_columns(body)
     ack = await request.tenant.log(request.run_id, batch)
-    accepted = wire.Accepted(sum(batch.counts), len(body.params), len(body.tags))
+    accepted = wire.Accepted(len(batch.steps) // 8, len(body.params), len(body.tags))
     return wire.BatchReply(request.run_id, accepted, ack.stop_requested)
 
 

@@ -90,7 +90,7 @@ async def get_series(request: Request) -> Reply:
         )
     found: list[Found] = []
     if run_ids:
-        async with request.tenancy.runs(request.headers, run_ids) as (tenant, _):
+        async with request.tenancy.runs(request.headers, run_ids) as tenant:
             found = await _read(tenant, run_ids, keys, body)
     return await series_reply(found, as_columns=request.accepts(wire.COLUMNS))
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -20,12 +21,13 @@ from stepwell_storage.errors import NotFound
 from stepwell_tracker.errors import BadRequest
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
     from stepwell_storage.store import Store
     from stepwell_storage.tenant import Tenant
 
 Headers = Mapping[bytes, bytes]
+Lease = AbstractAsyncContextManager["Tenant"]
+
+MAX_KNOWN_RUNS: Final = 50_000
 
 _NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _HEADER: Final = wire.TENANT_HEADER.lower().encode()
@@ -40,6 +42,8 @@ class Tenancy:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._names_by_hash: dict[int, list[str]] = {}
+        self.known: dict[tuple[str | None, str], tuple[str, str]] = {}
+        """(Tenant of the headers, run id as sent) to (tenant, run id), where that was found."""
 
     def names(self) -> list[str]:
         """Of every tenant on disk."""
@@ -66,11 +70,15 @@ class Tenancy:
 
     def run(self, headers: Headers, text: str) -> RunLease:
         """``async with`` it for (tenant, run id).  Raises BadRequest, and NotFound on entry."""
-        return RunLease(self, self.name(headers), [text])
+        return RunLease(self, self.name(headers), text)
 
-    def runs(self, headers: Headers, texts: list[str]) -> RunLease:
-        """``async with`` it for the one tenant that has all these runs, and the first one's id."""
-        return RunLease(self, self.name(headers), texts)
+    @asynccontextmanager
+    async def runs(self, headers: Headers, texts: Sequence[str]) -> AsyncIterator[Tenant]:
+        """The one tenant that has all these runs.  Raises likewise."""
+        async with self.run(headers, texts[0]) as (tenant, _):
+            for text in texts[1:]:
+                await tenant.require_run(parse_run_id(text))
+            yield tenant
 
     async def experiment_id(self, tenant: Tenant, text: str) -> str:
         """The id of an experiment that exists, dashed, from either form.  Raises NotFound."""
@@ -98,38 +106,45 @@ class Tenancy:
             names.setdefault(_hash_of_tenant(name), []).append(name)
         self._names_by_hash = names
 
-    def lease(self, name: str) -> AbstractAsyncContextManager[Tenant]:
-        return self._store.lease(name, create=False)
+    async def enter(self, name: str, run_id: str) -> tuple[Lease, Tenant]:
+        """A lease that was entered, if the tenant has the run.  Raises NotFound."""
+        lease = self._store.lease(name, create=False)
+        tenant = await lease.__aenter__()
+        try:
+            await tenant.require_run(run_id)
+        except BaseException:
+            await lease.__aexit__(None, None, None)
+            raise
+        return lease, tenant
 
 
 class RunLease:
-    """An open tenant that has certain runs: (tenant, id of the first), as a context manager."""
+    """An open tenant that has a certain run: (tenant, run id), as a context manager."""
 
-    __slots__ = ("_lease", "_name", "_tenancy", "_texts")
+    __slots__ = ("_lease", "_name", "_tenancy", "_text")
+    _lease: Lease
 
-    def __init__(self, tenancy: Tenancy, name: str | None, texts: list[str]) -> None:
+    def __init__(self, tenancy: Tenancy, name: str | None, text: str) -> None:
         self._tenancy = tenancy
         self._name = name
-        self._texts = texts
+        self._text = text
 
     async def __aenter__(self) -> tuple[Tenant, str]:
-        run_ids = [parse_run_id(text) for text in self._texts]
-        missing = NotFound(f"there is no run {self._texts[0]}")
-        for name in self._tenancy.candidates(self._name, run_ids[0]):
-            lease = self._tenancy.lease(name)
-            tenant = await lease.__aenter__()
-            try:
-                for run_id in run_ids:
-                    await tenant.require_run(run_id)
-            except BaseException as error:
-                await lease.__aexit__(None, None, None)
-                if not isinstance(error, NotFound):
-                    raise
-                missing = error
-            else:
-                self._lease = lease
-                return tenant, run_ids[0]
-        raise missing
+        asked = (self._name, self._text)
+        known = self._tenancy.known
+        if (home := known.get(asked)) is not None:
+            with suppress(NotFound):  # the tenant may have been replaced by another folder
+                self._lease, tenant = await self._tenancy.enter(*home)
+                return tenant, home[1]
+        run_id = parse_run_id(self._text)
+        for name in self._tenancy.candidates(self._name, run_id):
+            with suppress(NotFound):
+                self._lease, tenant = await self._tenancy.enter(name, run_id)
+                if len(known) >= MAX_KNOWN_RUNS:
+                    known.clear()
+                known[asked] = (name, run_id)
+                return tenant, run_id
+        raise NotFound(f"there is no run {self._text}")
 
     async def __aexit__(
         self,

@@ -1,0 +1,252 @@
+"""The data directory: one owner, tenants that come and go, damage that stays where it is."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tests.storage.conftest import RUN, batch, new_run
+
+from stepwell_storage.errors import Closed, Conflict, Corrupt, Invalid, NotFound, Unsupported
+from stepwell_storage.records import ExperimentChange, RunChange, RunQuery
+from stepwell_storage.store import Options, Store
+
+
+async def test_a_second_owner_is_refused_with_the_pid_of_the_first(store: Store, data: Path):
+    with pytest.raises(Unsupported, match=str(os.getpid())):
+        await Store.open(data)
+
+
+async def test_a_directory_is_free_once_its_owner_closed(data: Path):
+    await (await Store.open(data)).close()
+    await (await Store.open(data)).close()
+
+
+async def test_a_read_in_an_unknown_tenant_finds_default_and_creates_nothing(
+    store: Store, data: Path
+):
+    async with store.lease("nobody", create=False) as tenant:
+        page = await tenant.experiments()
+        assert [e.name for e in page.experiments] == ["Default"]
+        assert (await tenant.search(RunQuery())).runs == []
+        with pytest.raises(NotFound):
+            await tenant.run(RUN)
+    assert not (data / "tenants" / "nobody").exists()
+    assert store.names() == []
+
+
+async def test_the_empty_tenant_has_the_default_it_will_have(store: Store):
+    async with store.lease("Later", create=False) as tenant:
+        before = (await tenant.experiments()).experiments[0].experiment_id
+    async with store.lease("later", create=True) as tenant:
+        assert (await tenant.experiments()).experiments[0].experiment_id == before
+
+
+async def test_names_are_one_whatever_their_case(store: Store, data: Path):
+    async with store.lease("Acme-Corp", create=True) as tenant:
+        await tenant.create_run(new_run())
+    async with store.lease("aCME-cORP", create=False) as tenant:
+        assert (await tenant.run(RUN)).run_id == RUN
+    assert [entry.name for entry in (data / "tenants").iterdir()] == ["acme-corp"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "a\\b", "-a", ".a", "a" * 64, "ä", "a b", "a\0b", "a\n"]
+)
+async def test_a_name_that_could_climb_out_is_refused(store: Store, data: Path, name: str):
+    with pytest.raises(Invalid):
+        async with store.lease(name, create=True):
+            pass
+    assert not list((data / "tenants").iterdir())
+
+
+async def test_idle_tenants_are_closed_and_come_back_whole(data: Path):
+    store = await Store.open(data, Options(compact=False, max_open_tenants=3))
+    for n in range(10):
+        async with store.lease(f"t{n}", create=True) as tenant:
+            await tenant.create_run(new_run())
+            await tenant.log(RUN, batch("loss", range(n + 1)))
+        assert len(store.opened()) <= 4
+    for n in range(10):
+        async with store.lease(f"t{n}", create=False) as tenant:
+            assert len(await tenant.points(RUN, "loss")) == n + 1
+            assert (await tenant.series(RUN)).series[0].count == n + 1
+    await store.close()
+
+
+async def test_tenants_in_use_are_not_evicted(data: Path):
+    store = await Store.open(data, Options(compact=False, max_open_tenants=2))
+
+    async def use(name: str) -> None:
+        async with store.lease(name, create=True) as tenant:
+            await tenant.create_run(new_run())
+            for step in range(5):
+                await tenant.log(RUN, batch("loss", [step]))
+                await asyncio.sleep(0.002)
+            assert len(await tenant.points(RUN, "loss")) == 5
+
+    await asyncio.gather(*(use(f"t{n % 6}x{n}") for n in range(12)))
+    await store.close()
+
+
+async def test_one_file_never_has_two_writers_while_tenants_churn(data: Path):
+    store = await Store.open(data, Options(compact=False, max_open_tenants=1))
+
+    async def use(name: str, step: int) -> None:
+        async with store.lease(name, create=True) as tenant:
+            run = f"{step:032x}"
+            await tenant.create_run(new_run(run))
+            await tenant.log(run, batch("loss", range(3)))
+
+    await asyncio.gather(*(use(f"t{n % 3}", n) for n in range(60)))
+    for name in ("t0", "t1", "t2"):
+        async with store.lease(name, create=False) as tenant:
+            assert (await tenant.search(RunQuery())).total == 20
+    await store.close()
+
+
+async def test_a_copied_folder_is_a_tenant(data: Path, tmp_path: Path):
+    store = await Store.open(data, Options(compact=False))
+    async with store.lease("a", create=True) as tenant:
+        await tenant.create_run(new_run())
+        await tenant.log(RUN, batch("loss", range(10)))
+    await store.close()
+    shutil.copytree(data / "tenants" / "a", tmp_path / "other" / "tenants" / "b")
+    other = await Store.open(tmp_path / "other")
+    async with other.lease("b", create=False) as tenant:
+        assert len(await tenant.points(RUN, "loss")) == 10
+    await other.close()
+
+
+async def test_a_damaged_tenant_leaves_the_others_alone(store: Store, data: Path):
+    async with store.lease("good", create=True) as tenant:
+        await tenant.create_run(new_run())
+    bad = data / "tenants" / "bad"
+    bad.mkdir()
+    (bad / "tenant.db").write_bytes(b"no database at all" * 1_000)
+    with pytest.raises(Corrupt, match="tenant bad"):
+        async with store.lease("bad", create=True):
+            pass
+    async with store.lease("good", create=False) as tenant:
+        assert (await tenant.run(RUN)).run_id == RUN
+
+
+async def test_a_file_of_a_newer_version_is_refused_with_advice(store: Store, data: Path):
+    async with store.lease("a", create=True):
+        pass
+    await store.close()
+    with sqlite3.connect(data / "tenants" / "a" / "tenant.db") as connection:
+        connection.execute("pragma user_version = 99")
+    connection.close()
+    store = await Store.open(data)
+    with pytest.raises(Unsupported, match="newer Stepwell"):
+        async with store.lease("a", create=True):
+            pass
+    await store.close()
+
+
+async def test_after_close_every_call_says_so(data: Path):
+    store = await Store.open(data)
+    await store.close()
+    with pytest.raises(Closed):
+        async with store.lease("a", create=True):
+            pass
+
+
+async def test_what_was_queued_at_close_is_committed(data: Path):
+    store = await Store.open(data, Options(compact=False))
+    async with store.lease("a", create=True) as tenant:
+        await tenant.create_run(new_run())
+        pending = [
+            asyncio.ensure_future(tenant.log(RUN, batch("loss", [step]))) for step in range(50)
+        ]
+        await asyncio.sleep(0)
+        await store.close()
+        await asyncio.gather(*pending)
+    store = await Store.open(data, Options(compact=False))
+    async with store.lease("a", create=False) as tenant:
+        assert len(await tenant.points(RUN, "loss")) == 50
+    await store.close()
+
+
+async def test_a_deleted_experiment_takes_its_runs_along_and_brings_them_back(store: Store):
+    async with store.lease("a", create=True) as tenant:
+        run, created = await tenant.create_run(new_run(experiment_name="e"))
+        assert created
+        await tenant.log(RUN, batch("loss", [1]))
+        await tenant.change_experiment(run.experiment_id, ExperimentChange(lifecycle="deleted"))
+        assert (await tenant.run(RUN)).lifecycle == "deleted"
+        with pytest.raises(Conflict):
+            await tenant.log(RUN, batch("loss", [2]))
+        with pytest.raises(Conflict):
+            await tenant.create_run(new_run(f"{2:032x}", experiment_name="e"))
+        await tenant.change_experiment(run.experiment_id, ExperimentChange(lifecycle="active"))
+        await tenant.log(RUN, batch("loss", [2]))
+        assert len(await tenant.points(RUN, "loss")) == 2
+
+
+async def test_an_experiment_named_by_many_at_once_is_made_once(store: Store):
+    async with store.lease("a", create=True) as tenant:
+        made = await asyncio.gather(
+            *(
+                tenant.create_run(new_run(f"{n:032x}", experiment_name="shared"))
+                for n in range(1, 40)
+            )
+        )
+        assert len({run.experiment_id for run, _ in made}) == 1
+        assert all(created for _, created in made)
+        assert (await tenant.experiments()).total == 2
+
+
+async def test_the_same_run_id_made_by_many_at_once_is_made_once(store: Store):
+    async with store.lease("a", create=True) as tenant:
+        made = await asyncio.gather(*(tenant.create_run(new_run()) for _ in range(20)))
+        assert sum(created for _, created in made) == 1
+        assert {run.run_id for run, _ in made} == {RUN}
+
+
+async def test_the_same_end_changes_nothing_and_another_wins(store: Store):
+    async with store.lease("a", create=True) as tenant:
+        await tenant.create_run(new_run())
+        end = RunChange(status="finished", end_time=5_000, ending=True)
+        first = await tenant.change_run(RUN, end)
+        again = await tenant.change_run(
+            RUN, RunChange(status="finished", end_time=9_000, ending=True)
+        )
+        assert (first.status, first.end_time) == (again.status, again.end_time)
+        other = await tenant.change_run(RUN, RunChange(status="failed", end_time=9_000))
+        assert (other.status, other.end_time) == ("failed", 9_000)
+        resumed = await tenant.change_run(RUN, RunChange(status="running"))
+        assert (resumed.status, resumed.end_time) == ("running", None)
+
+
+async def test_a_parameter_that_would_change_fails_the_whole_batch(store: Store):
+    async with store.lease("a", create=True) as tenant:
+        await tenant.create_run(new_run(params={"lr": "0.1"}))
+        bad = batch("loss", [1])
+        bad.params = {"new": "1", "lr": "0.2"}
+        bad.tags = {"t": "1"}
+        good = batch("acc", [1])
+        results = await asyncio.gather(
+            tenant.log(RUN, bad), tenant.log(RUN, good), return_exceptions=True
+        )
+        assert isinstance(results[0], Conflict)
+        assert not isinstance(results[1], BaseException)
+        run = await tenant.run(RUN)
+        assert (run.params, run.tags, list(run.metrics)) == ({"lr": "0.1"}, {}, ["acc"])
+
+
+async def test_a_cancelled_request_cancels_nothing_that_was_queued(store: Store):
+    async with store.lease("a", create=True) as tenant:
+        await tenant.create_run(new_run())
+        tasks = [asyncio.ensure_future(tenant.log(RUN, batch("loss", [n]))) for n in range(20)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(result, asyncio.CancelledError) for result in results) == 10
+        assert len(await tenant.points(RUN, "loss")) == 20
+        await tenant.log(RUN, batch("loss", [99]))  # no transaction was left open
+        assert len(await tenant.points(RUN, "loss")) == 21
