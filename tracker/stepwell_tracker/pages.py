@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import html
 import mimetypes
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,9 +116,8 @@ def routes(root_path: str = "", folder: Path = FOLDER) -> list[Route]:
     index = files.pop("index.html", None)
     page = None
     if index is not None:
-        page = File(
-            index.replace(b'"/static/', b'"%s/static/' % root_path.encode()), ".html", _PAGE
-        )
+        prefix = html.escape(root_path).encode()
+        page = File(index.replace(b'"/static/', b'"%s/static/' % prefix), "index.html", _PAGE)
     static = Static({name: File(body, name, _caching(name)) for name, body in files.items()})
     return [Route(path, Page(path, page)) for path in PAGES] + [
         Route("/static/{path:path}", static),

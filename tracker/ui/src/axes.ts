@@ -1,7 +1,7 @@
 /** Parameters and metrics of runs as numbers or categories: what a sweep's charts are made of. */
 
 import { ticks, type Range } from "./extent";
-import { rounded } from "./format";
+import { tick } from "./format";
 import { collate } from "./lines";
 import { keysOf } from "./search";
 import { toNumber, type Run } from "./wire";
@@ -21,6 +21,8 @@ export interface Axis {
 }
 
 const MOST_CATEGORIES = 40;
+const FEW = 8;
+const EIGHTHS = 8;
 
 export function axisIds(runs: Run[]): { params: string[]; metrics: string[] } {
   const keys = keysOf(runs);
@@ -55,7 +57,9 @@ function numeric(id: string, title: string, isMetric: boolean, values: Float64Ar
   if (low === high) [low, high] = [low - 0.5, high + 0.5];
   const of = log ? Math.log : (value: number): number => value;
   const share = (value: number): number => (of(value) - of(low)) / (of(high) - of(low));
-  const marks = ticks([low, high], 6, log).map((at) => ({ at, text: rounded(at) }));
+  const few = [...new Set(finite)];
+  const places = few.length <= FEW ? few : ticks([low, high], 6, log);
+  const marks = places.map((at) => ({ at, text: tick(at) }));
   return { id, title, isMetric, values, range: [low, high], log, categories: null, share, marks };
 }
 
@@ -79,7 +83,8 @@ export interface Importance {
   runs: number;
 }
 
-/** Rank correlation for numbers, correlation ratio of the ranks for categories. */
+/** How much of the metric's ranks is told by the parameter: by its categories, or for numbers by
+ * eighths of them, so that a best value in the middle counts too.  Without the part that chance tells. */
 export function importance(axis: Axis, metric: Axis): Importance {
   const kept: number[] = [];
   axis.values.forEach((value, i) => {
@@ -89,8 +94,10 @@ export function importance(axis: Axis, metric: Axis): Importance {
   if (kept.length < 3) return { axis, strength: 0, correlation: null, runs: kept.length };
   const xs = kept.map((i) => axis.values[i]!);
   if (axis.categories) return { axis, strength: ratio(xs, ys), correlation: null, runs: kept.length };
-  const found = pearson(ranks(xs), ys);
-  return { axis, strength: Math.abs(found), correlation: found, runs: kept.length };
+  const placed = ranks(xs);
+  const found = pearson(placed, ys);
+  const eighths = placed.map((rank) => Math.floor((rank / kept.length) * EIGHTHS));
+  return { axis, strength: Math.max(Math.abs(found), ratio(eighths, ys)), correlation: found, runs: kept.length };
 }
 
 function ranks(values: number[]): number[] {
@@ -122,7 +129,9 @@ function ratio(xs: number[], ys: number[]): number {
   const all = mean(ys);
   const between = [...groups.values()].reduce((sum, group) => sum + group.length * (mean(group) - all) ** 2, 0);
   const total = ys.reduce((sum, y) => sum + (y - all) ** 2, 0);
-  return total ? Math.sqrt(between / total) : 0;
+  const free = xs.length - groups.size;
+  if (!total || free <= 0) return 0;
+  return Math.sqrt(Math.max(0, 1 - ((1 - between / total) * (xs.length - 1)) / free));
 }
 
 function mean(values: number[]): number {

@@ -38,7 +38,7 @@ export function drawPath(pen: Pen, path: Path, place: Place, look: Look): void {
   pen.setLineDash(dashOf(path.line.color).map((n) => n * place.unit));
   pen.lineWidth = (strong ? 2.4 : 1.4) * place.unit;
   if (look.smoothing && path.smooth) {
-    pen.globalAlpha = dim ? 0.06 : 0.28;
+    pen.globalAlpha = dim ? 0.08 : 0.38;
     pen.lineWidth = place.unit;
     stroke(pen, path, path.ys, place);
     pen.lineWidth = (strong ? 2.6 : 1.8) * place.unit;

@@ -3,7 +3,7 @@
 import { colorOf } from "./colors";
 import { drawBand, drawPath, type Pen } from "./draw";
 import { ticks } from "./extent";
-import { csv, duration, moment, rounded } from "./format";
+import { csv, duration, moment, tick } from "./format";
 import type { Plot, Shown } from "./plot";
 import type { Columns } from "./columns";
 
@@ -44,11 +44,11 @@ export function svgOf(title: string, plot: Plot, shown: Shown, width = 960, heig
   ];
   for (const value of ticks(plot.yRange, 6, shown.logY)) {
     parts.push(`<path d="M${box.left} ${fixed(y(value))}h${box.width}" stroke="${grid}"/>`);
-    parts.push(`<text x="${LEFT - 6}" y="${fixed(y(value) + 4)}" text-anchor="end">${rounded(value)}</text>`);
+    parts.push(`<text x="${LEFT - 6}" y="${fixed(y(value) + 4)}" text-anchor="end">${tick(value)}</text>`);
   }
   for (const value of ticks(plot.xRange, 8, shown.logX)) {
     const label = shown.x === "time" ? moment(value * 1000)
-      : shown.x === "relative" ? duration(value) : rounded(value);
+      : shown.x === "relative" ? duration(value) : tick(value);
     parts.push(`<text x="${fixed(x(value))}" y="${box.top + box.height + 16}" text-anchor="middle">${label}</text>`);
   }
   parts.push(`<g clip-path="url(#c)">${pen.parts.join("")}</g>`);

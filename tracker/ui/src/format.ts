@@ -11,13 +11,23 @@ export function rounded(value: number | null): string {
   return minus(size >= 1000 ? value.toFixed(1) : value.toPrecision(4));
 }
 
+/** A number on an axis: round already, so without zeros at its end. */
+export function tick(value: number | null): string {
+  if (value === null) return "";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) {
+    return minus(Number(value.toPrecision(4)).toExponential().replace("e+", "e"));
+  }
+  return minus(String(Number(value.toPrecision(6))));
+}
+
 /** Every digit that tells this double from its neighbours. */
 export function exact(value: number | null): string {
   return value === null ? "" : String(value);
 }
 
 function minus(text: string): string {
-  return text.replace("-", "−").replace("e−", "e−");
+  return text.replace(/-/g, "−");
 }
 
 /** A parameter: its text, unless it is a number that is long. */

@@ -6,6 +6,7 @@ import { Chart, type ChartRun } from "./chart";
 import type { ChartData } from "./chartdata";
 import { collate } from "./lines";
 import { param, set } from "./route";
+import { byInterest, interest } from "./search";
 import { Toolbar } from "./toolbar";
 
 interface Props {
@@ -17,7 +18,7 @@ interface Props {
 
 const SHOWN = 24;
 
-/** Keys by what stands before their last slash; the group without a prefix first, system last. */
+/** Keys by what stands before their last slash; the group of what is most watched first. */
 export function groupsOf(metrics: string[]): [string, string[]][] {
   const groups = new Map<string, string[]>();
   for (const key of metrics) {
@@ -26,10 +27,9 @@ export function groupsOf(metrics: string[]): [string, string[]][] {
     if (keys) keys.push(key);
     else groups.set(prefix, [key]);
   }
-  const rank = (name: string): number => (name === "" ? 0 : /^system(\/|$)/.test(name) ? 2 : 1);
   return [...groups]
-    .sort(([a], [b]) => rank(a) - rank(b) || collate(a, b))
-    .map(([name, keys]) => [name, keys.sort(collate)]);
+    .map(([name, keys]): [string, string[]] => [name, byInterest(keys)])
+    .sort(([a, x], [b, y]) => interest(x[0]!) - interest(y[0]!) || collate(a, b));
 }
 
 function matcher(text: string): (key: string) => boolean {

@@ -129,7 +129,7 @@ function paint(pen: CanvasRenderingContext2D, width: number, axes: Axis[], insid
     if (!yes) line(pen, width, axes, run, faint, 0.5);
   });
   inside.forEach((yes, run) => {
-    if (yes) line(pen, width, axes, run, ramp(last.share(last.values[run]!)), Math.max(0.12, Math.min(0.9, 60 / Math.max(1, count))));
+    if (yes) line(pen, width, axes, run, ramp(last.share(last.values[run]!)), Math.max(0.12, Math.min(0.9, 150 / Math.max(1, count))));
   });
   if (near >= 0) {
     pen.lineWidth = 3;

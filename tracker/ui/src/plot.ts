@@ -3,7 +3,7 @@
 import uPlot from "uplot";
 import { drawBand, drawPath, type Place } from "./draw";
 import { type Range, xExtent, yExtent } from "./extent";
-import { duration, rounded } from "./format";
+import { duration, tick } from "./format";
 import { bandsOf, type Band, type Line, nearest, type Path, pathOf, smoothed } from "./lines";
 
 export interface Shown {
@@ -107,8 +107,8 @@ export class Plot {
       font: FONT,
     };
     const time = shown.x === "time";
-    const relative = (_: uPlot, values: number[]): string[] => values.map((v) => duration(v) || rounded(v));
-    const numbers = (_: uPlot, values: (number | null)[]): string[] => values.map(rounded);
+    const relative = (_: uPlot, values: number[]): string[] => values.map((v) => duration(v) || tick(v));
+    const numbers = (_: uPlot, values: (number | null)[]): string[] => values.map(tick);
     const xValues = time ? {} : { values: shown.x === "relative" ? relative : numbers };
     return {
       width: this.width,

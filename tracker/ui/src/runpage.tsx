@@ -17,7 +17,7 @@ import { ago, duration, exact, moment, rounded } from "./format";
 import { follow, now, type LiveEvent, type PointsEvent } from "./live";
 import { MetricGrid } from "./metricgrid";
 import { go, href, param, tenant } from "./route";
-import { keyed, lessIsBetter, mainMetric } from "./search";
+import { byInterest, keyed, lessIsBetter, mainMetric } from "./search";
 import { stepsWithin } from "./zoom";
 import { copy, Editable, isStale, Menu, say, sayError, Status, Swatch, useKeys } from "./ui";
 import type { Run, SeriesSummary } from "./wire";
@@ -234,7 +234,8 @@ const LATEST = 8;
 
 /** The last values, where everybody looks first. */
 function Latest({ series }: { series: SeriesSummary[] }): JSX.Element | null {
-  const main = series.filter((one) => !one.key.startsWith("system/")).slice(0, LATEST);
+  const byKey = new Map(series.map((one) => [one.key, one]));
+  const main = byInterest([...byKey.keys()]).slice(0, LATEST).map((key) => byKey.get(key)!);
   if (!main.length) return null;
   return (
     <dl class="latest">

@@ -43,7 +43,7 @@ export function Scatter({ runs }: { runs: Run[] }): JSX.Element {
       </section>
       <section aria-label="Importance">
         <h2>What {y.title} depends on</h2>
-        <p class="quiet">Over {plural(runs.length, "run")}: rank correlation for numbers, correlation ratio of ranks for words. It shows association, parameter by parameter; not cause, nor interaction.</p>
+        <p class="quiet">Over {plural(runs.length, "run")}: how much of its order each parameter tells alone (correlation ratio of ranks, numbers in eighths; what chance would tell is taken off), and the rank correlation. Association, not cause, and no interactions.</p>
         <table class="bars">
           <thead><tr><th scope="col">parameter</th><th scope="col">strength</th><th scope="col" class="number">correlation</th></tr></thead>
           <tbody>

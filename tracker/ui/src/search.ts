@@ -1,5 +1,6 @@
 /** From what somebody types to a filter of the API. */
 
+import { collate } from "./lines";
 import type { Run } from "./wire";
 
 const LANGUAGE = /(\b(metrics|params|tags|attributes|param|metric|tag|attribute|run)\s*\.)|[<>=]|\b(like|ilike|in|is)\b\s*['"(]|^\s*not\b|\bstatus\b\s*=/i;
@@ -50,12 +51,24 @@ export function keysOf(runs: Run[]): Keys {
     for (const key of Object.keys(run.tags)) if (!HIDDEN_TAGS.test(key)) tags.add(key);
   }
   const varied = [...params].sort(([a, x], [b, y]) => Number(y.size > 1) - Number(x.size > 1) || a.localeCompare(b));
-  const system = (key: string): number => Number(key.startsWith("system/"));
   return {
     params: varied.map(([key]) => key),
-    metrics: [...metrics].sort((a, b) => system(a) - system(b) || a.localeCompare(b)),
+    metrics: byInterest([...metrics]),
     tags: [...tags].sort(),
   };
+}
+
+const WISHES = [/val.*loss|loss.*val/i, /loss/i, /(val|test).*(acc|auc|f1|score|error)/i, /acc|auc|f1|score|reward|error|rmse/i];
+
+export function interest(key: string): number {
+  if (/^system(\/|$)/.test(key)) return WISHES.length + 1;
+  const found = WISHES.findIndex((wish) => wish.test(key));
+  return found < 0 ? WISHES.length : found;
+}
+
+/** What people look at first, first: losses, scores, the rest, the system's. */
+export function byInterest(keys: string[]): string[] {
+  return keys.sort((a, b) => interest(a) - interest(b) || collate(a, b));
 }
 
 /** Whether less is better, by the name of a metric. */
@@ -65,10 +78,5 @@ export function lessIsBetter(metric: string): boolean {
 
 /** The metric that is most likely what people watch. */
 export function mainMetric(keys: string[]): string {
-  const wishes = [/val.*loss/i, /loss/i, /val.*acc/i, /acc|auc|f1|score|reward|error|rmse/i];
-  for (const wish of wishes) {
-    const found = keys.find((key) => wish.test(key) && !key.startsWith("system/"));
-    if (found) return found;
-  }
-  return keys[0] ?? "";
+  return byInterest([...keys])[0] ?? "";
 }
