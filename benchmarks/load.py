@@ -123,12 +123,19 @@ class Client:
 
 
 def drive(
-    port: int, sources: Sequence[Source], seconds: float, *, quick_ack: bool = False
+    port: int,
+    sources: Sequence[Source],
+    seconds: float,
+    *,
+    quick_ack: bool = False,
+    to_the_end: bool = False,
 ) -> Tally:
     """One closed-loop client per source for this long, or until all sources have ended; then waits
     for the replies under way.  Raises Broken.
 
     ``quick_ack`` acknowledges each TCP segment at once, for servers without TCP_NODELAY.
+    ``to_the_end`` counts the replies under way, and the time that they took, for servers so slow
+    that they would be a good part of all.
     """
     tally = Tally()
     with _quiet_collector(), select.epoll() as poll:
@@ -137,14 +144,19 @@ def drive(
             for source in sources:
                 client = Client(port, source, quick_ack=quick_ack)
                 clients[client.socket.fileno()] = client
-            _loop(poll, clients, seconds, tally)
+            start = time.perf_counter()
+            waiting = _loop(poll, clients, seconds, tally)
+            _drain(poll, clients, waiting, tally if to_the_end else Tally())
+            if to_the_end:
+                tally.wall_s = time.perf_counter() - start
         finally:
             for client in clients.values():
                 client.socket.close()
     return tally
 
 
-def _loop(poll: select.epoll, clients: dict[int, Client], seconds: float, tally: Tally) -> None:
+def _loop(poll: select.epoll, clients: dict[int, Client], seconds: float, tally: Tally) -> set[int]:
+    """Answers which connections wait for a reply still."""
     cpu, start = time.process_time(), time.perf_counter()
     for fd, client in clients.items():
         whole = client.begin()
@@ -161,7 +173,7 @@ def _loop(poll: select.epoll, clients: dict[int, Client], seconds: float, tally:
                 busy.discard(fd)
     tally.wall_s = time.perf_counter() - start
     tally.cpu_s = time.process_time() - cpu
-    _drain(poll, clients, busy)
+    return busy
 
 
 def _serve(poll: select.epoll, fd: int, mask: int, client: Client, tally: Tally) -> bool:
@@ -178,14 +190,14 @@ def _serve(poll: select.epoll, fd: int, mask: int, client: Client, tally: Tally)
     return status != 0
 
 
-def _drain(poll: select.epoll, clients: dict[int, Client], waiting: set[int]) -> None:
-    """Waits for what was sent before the deadline: it counts for nothing, but is not cut off."""
-    unused, deadline = Tally(), time.perf_counter() + _DRAIN_SECONDS
+def _drain(poll: select.epoll, clients: dict[int, Client], waiting: set[int], tally: Tally) -> None:
+    """Waits for what was sent before the deadline: it is not cut off."""
+    deadline = time.perf_counter() + _DRAIN_SECONDS
     while waiting:
         if time.perf_counter() > deadline:
             raise Broken(f"{len(waiting)} replies did not come within {_DRAIN_SECONDS:.0f} s")
         for fd, mask in poll.poll(0.1):
-            if _serve(poll, fd, mask, clients[fd], unused):
+            if _serve(poll, fd, mask, clients[fd], tally):
                 waiting.discard(fd)
 
 

@@ -58,6 +58,19 @@ Write = Callable[[bytes, int, bool], bool]
 class Buffer:
     """Any thread adds; whoever holds the lock drains.  ``spill`` is called when it is full."""
 
+    __slots__ = (
+        "_loose",
+        "_shapes",
+        "_spill",
+        "_stalled",
+        "_taken",
+        "_wrong",
+        "lock",
+        "next_step",
+        "points",
+        "room",
+    )
+
     def __init__(
         self, room: int, spill: Callable[[], object], wrong: Callable[[str], None]
     ) -> None:
@@ -182,6 +195,8 @@ class Buffer:
 
 class Nothing(Buffer):
     """Where a disabled run logs to."""
+
+    __slots__ = ()
 
     def add(self, metrics: Any, step: Any = None, timestamp: Any = None) -> None: ...
 

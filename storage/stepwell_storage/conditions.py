@@ -1,14 +1,18 @@
 """The filter language's meaning: syntax tree -> bound SQL over the rows of a run.
 
 Comparisons with null are null, and a null counts as false in WHERE and under AND and OR; only NOT
-has to be told so.  Every value is bound: the text of a condition is made of the words below and of
-nothing that a caller sent.
+has to be told so, and it is carried down to the predicates.  Every value is bound: the text of a
+condition is made of the words below and of nothing that a caller sent.
+
+SQLite's parser has a stack of 100 symbols and its expressions a depth of 1,000, so a condition
+stands as wide and as shallow as it can, its deepest part first.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from stepwell_storage import ranges
+from stepwell_storage.errors import LimitExceeded
 from stepwell_storage.fields import INDEXED, Meaning, Operand, Sources, Sql, operand
 from stepwell_storage.filters import (
     And,
@@ -32,6 +36,8 @@ _RANGES: Final[dict[Meaning, Callable[[ranges.Ordering, Number], list[Range]]]] 
     "double": ranges.of_doubles,
     "seconds": ranges.of_seconds,
 }
+MAX_NESTING: Final = 40
+_WIDTH: Final = 8
 _ESCAPE: Final = r"escape '\'"
 
 
@@ -56,10 +62,10 @@ class Compiler:
             elif isinstance(part, Comparison | In | IsNull):
                 self._require_predicate(part)
             else:
-                self.conditions.append(self.condition(part))
+                self.conditions.append(self._condition(part))
 
     def _require_predicate(self, predicate: Predicate) -> None:
-        condition = self.condition(predicate)
+        condition = self._predicate(predicate)
         source = operand(predicate.field, self.sources, "filter").source
         asks_absence = isinstance(predicate, IsNull) and not predicate.negated
         if source is not None and not asks_absence:
@@ -70,35 +76,40 @@ class Compiler:
         else:
             self.conditions.append(condition)
 
-    def condition(self, expression: Expression) -> Sql:
-        """True of the runs that fulfil it; false or null of the others."""
+    def _condition(self, expression: Expression, *, negated: bool = False) -> Sql:
+        """True of the runs that fulfil it, or do not; false or null of the others."""
         match expression:
             case Group(inner=inner):
-                return self.condition(inner)
+                return self._condition(inner, negated=negated)
             case Not(inner=inner):
-                return _negation(self.condition(inner))
-            case And(parts=parts):
-                return _all([self.condition(part) for part in parts])
-            case Or(parts=parts):
-                return _any([self.condition(part) for part in parts])
+                return self._condition(inner, negated=not negated)
+            case And(parts=parts) | Or(parts=parts):
+                conditions = [self._condition(part, negated=negated) for part in parts]
+                is_all = isinstance(expression, And) != negated
+                return _all(conditions) if is_all else _any(conditions)
             case _:
-                return self._predicate(expression)
+                condition = self._predicate(expression)
+                return _negation(condition) if negated else condition
 
     def _predicate(self, predicate: Predicate) -> Sql:
-        of = operand(predicate.field, self.sources, "filter")
-        match predicate:
-            case IsNull(negated=negated):
-                return _null(of, negated)
-            case In(values=values, negated=negated):
-                parts = _membership(of, values, negated)
-                condition = _all(parts) if negated else _any(parts)
-            case Comparison(operator="=" | "!=" | "<" | "<=" | ">" | ">=", value=value):
-                condition = _comparison(of, predicate.operator, value)
-            case Comparison(operator=operator, value=value):
-                condition = _pattern(of, operator, value)
-        if of.absent:
-            return FALSE
-        return Sql(of.within.replace("{}", condition.text), condition.binds)
+        return of_operand(operand(predicate.field, self.sources, "filter"), predicate)
+
+
+def of_operand(of: Operand, predicate: Predicate) -> Sql:
+    """A predicate on some columns.  Raises Invalid where they are of another type."""
+    match predicate:
+        case IsNull(negated=negated):
+            return _null(of, negated)
+        case In(values=values, negated=negated):
+            parts = _membership(of, values, negated)
+            condition = _all(parts) if negated else _any(parts)
+        case Comparison(operator="=" | "!=" | "<" | "<=" | ">" | ">=", value=value):
+            condition = _comparison(of, predicate.operator, value)
+        case Comparison(operator=operator, value=value):
+            condition = _pattern(of, operator, value)
+    if of.absent:
+        return FALSE
+    return condition._replace(text=of.within.replace("{}", condition.text))
 
 
 def _null(of: Operand, negated: bool) -> Sql:
@@ -188,7 +199,7 @@ def _within(column: str, found: Sequence[Range], *, negated: bool) -> Sql:
     if single:
         parts.append(Sql(f"{column} in ({_marks(len(single))})", single))
     condition = _any(parts)
-    return Sql(f"not ({condition.text})", condition.binds) if negated else condition
+    return condition._replace(text=f"not ({condition.text})") if negated else condition
 
 
 def _marks(count: int) -> str:
@@ -198,7 +209,7 @@ def _marks(count: int) -> str:
 def _negation(condition: Sql) -> Sql:
     if condition in (TRUE, FALSE):
         return TRUE if condition == FALSE else FALSE
-    return Sql(f"not coalesce({condition.text}, false)", condition.binds)
+    return condition._replace(text=f"not coalesce({condition.text}, false)")
 
 
 def _all(parts: Sequence[Sql]) -> Sql:
@@ -209,12 +220,15 @@ def _any(parts: Sequence[Sql]) -> Sql:
     return TRUE if TRUE in parts else _joined("or", [p for p in parts if p != FALSE]) or FALSE
 
 
-def _joined(word: str, parts: Sequence[Sql]) -> Sql | None:
-    """A balanced tree, since databases bound an expression's depth; None of no parts."""
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    middle = len(parts) // 2
-    left, right = _joined(word, parts[:middle]), _joined(word, parts[middle:])
-    assert left is not None
-    assert right is not None
-    return Sql(f"({left.text} {word} {right.text})", left.binds + right.binds)
+def _joined(word: str, parts: list[Sql]) -> Sql | None:
+    """None of no parts."""
+    while len(parts) > 1:
+        parts.sort(key=lambda part: part.depth)
+        some, parts = parts[:_WIDTH], parts[_WIDTH:]
+        depth = some[-1].depth + 1
+        if depth > MAX_NESTING:
+            raise LimitExceeded("filter", f"AND and OR nested deeper than {MAX_NESTING}")
+        some.insert(0, some.pop())
+        text = f" {word} ".join(part.text for part in some)
+        parts.append(Sql(f"({text})", tuple(b for part in some for b in part.binds), depth))
+    return parts[0] if parts else None

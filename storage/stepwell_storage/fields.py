@@ -22,10 +22,11 @@ _TABLES: Final[dict[Entity, str]] = {"metrics": "series", "params": "param", "ta
 
 
 class Sql(NamedTuple):
-    """A piece of a statement, and what its ``?`` stand for."""
+    """A piece of a statement, what its ``?`` stand for, and how deep its parentheses nest."""
 
     text: str
     binds: tuple[Bind, ...] = ()
+    depth: int = 0
 
 
 class Attribute(NamedTuple):
@@ -42,9 +43,23 @@ class Attribute(NamedTuple):
 
 
 _IN_EXPERIMENT: Final = "+r.experiment in (select e.number from experiment e where {})"
+_USING: Final = (
+    "r.id in (select u.run from dataset_use u join dataset d on d.id = u.dataset where {})"
+)
+_ARTIFACT_URI: Final = (
+    "(coalesce(e.artifact_location, 'mlflow-artifacts:/' || cast(e.number as text))"
+    " || '/' || r.run_id || '/artifacts')"
+)
 _NAME: Final = Attribute("r.name", "text")
 _START: Final = Attribute("+r.start_time", "integer")
-_DURATION: Final = Attribute("(r.end_time - r.start_time)", "seconds", nullable=True)
+# The difference of two int64 may be none.  Times of 73 million years and more have no duration.
+_FAR: Final = 2**61
+_DURATION: Final = Attribute(
+    f"(case when r.end_time between -{_FAR} and {_FAR} and r.start_time between -{_FAR} and {_FAR}"
+    " then r.end_time - r.start_time end)",
+    "seconds",
+    nullable=True,
+)
 ATTRIBUTES: Final = {
     "run_id": Attribute("r.run_id", "text"),
     "name": _NAME,
@@ -62,10 +77,22 @@ ATTRIBUTES: Final = {
     "start_time": _START,
     "created": _START,
     "end_time": Attribute("r.end_time", "integer", nullable=True),
+    "artifact_uri": Attribute(_ARTIFACT_URI, "text", within=_IN_EXPERIMENT),
     "heartbeat_at": Attribute("r.heartbeat_at", "integer"),
     "duration": _DURATION,
     "duration_seconds": _DURATION,
 }
+DATASETS: Final = {
+    "name": Attribute("d.name", "text", within=_USING),
+    "digest": Attribute("d.digest", "text", within=_USING),
+    "context": Attribute(
+        "t.value",
+        "text",
+        within="r.id in (select t.run from dataset_use_tag t"
+        " where t.name = 'mlflow.data.context' and {})",
+    ),
+}
+"""True of a run when any of its datasets is so."""
 _COLUMNS: Final[dict[Aggregate | None, str]] = {
     None: "last",
     "last": "last",
@@ -88,9 +115,18 @@ def attribute(found: Field, path: str) -> Attribute:
     return known
 
 
+def dataset(found: Field, path: str) -> Attribute:
+    """Raises Invalid, which lists what can be asked of datasets."""
+    known = DATASETS.get(found.key)
+    if known is None:
+        message = f"unknown key {found.key[:40]} of datasets: there are {', '.join(DATASETS)}"
+        raise invalid(path, found.position, message)
+    return known
+
+
 def indexed(condition: Sql) -> Sql:
     """The same condition with leave to use an index of ``run``."""
-    return Sql(condition.text.replace("+r.", "r."), condition.binds)
+    return condition._replace(text=condition.text.replace("+r.", "r."))
 
 
 @dataclass(slots=True)
@@ -166,6 +202,9 @@ def operand(found: Field, sources: Sources, path: str) -> Operand:
         is_text = known.meaning == "text"
         text, number = (known.sql, None) if is_text else (None, known.sql)
         return Operand(found.key, text, number, known.meaning, known.nullable, known.within)
+    if found.entity == "datasets":
+        known = dataset(found, path)
+        return Operand(found.key, known.sql, None, "text", False, known.within)
     source = sources.find(found, path)
     absent = source is None
     value = f"{source.alias}.value" if source else _NO_TEXT

@@ -30,7 +30,7 @@ _TOKEN: Final = re.compile(
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 _SPACE: Final = re.compile(r"\s*")
-_NOT_A_NUMBER: Final = re.compile(r"[+-]?[\w.]*[\w.]")
+_NOT_A_NUMBER: Final = re.compile(r"[+-]?\.?\d[\w.]*")
 _MISSPELT: Final = {"==": "=", "<>": "!=", "&&": "and", "||": "or", "!": "not"}
 
 

@@ -6,16 +6,17 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.sdk.fault_server import FaultServer
 
 from stepwell import ExperimentTracker
 from stepwell.lifecycle import LIFECYCLE
 from stepwell.spool import folders
+from tests.sdk.fault_server import FaultServer
 
 HEAD = """
 import os, signal, sys, time
@@ -119,6 +120,16 @@ def test_a_killed_run_can_be_resumed(server: FaultServer, spool_dir: Path):
     assert server.only_run().values("loss") == [*LOGGED, (100, 100.0)]
     assert server.only_run().status == "finished"
     assert folders(spool_dir) == []
+
+
+def test_an_exception_at_a_prompt_is_not_how_the_process_ended(
+    server: FaultServer, spool_dir: Path
+):
+    environment = os.environ | {"STEPWELL_URL": server.url}
+    lines = HEAD + "1 / 0\n"
+    arguments = [sys.executable, "-i", "-q"]
+    subprocess.run(arguments, input=lines, env=environment, text=True, capture_output=True)
+    assert server.only_run().status == "finished"
 
 
 @pytest.mark.parametrize("signaled", [False, True], ids=["exit", "SIGTERM"])
@@ -339,13 +350,12 @@ def test_a_stopped_process_keeps_its_spool(server: FaultServer, spool_dir: Path)
 
 
 def test_no_thread_and_no_run_stays_behind(tracker: ExperimentTracker):
-    import threading
-
+    before = set(threading.enumerate())
     for _ in range(3):
         with tracker.start_run() as run:
             run.log_metric("loss", 1.0)
     assert LIFECYCLE.runs == {}
-    wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("stepwell")])
+    wait_for(lambda: set(threading.enumerate()) <= before)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:

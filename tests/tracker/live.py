@@ -35,7 +35,7 @@ async def serving(app: Starlette) -> AsyncIterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else 40 ms an answer
         task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:  # noqa: ASYNC110 - uvicorn tells in no other way
+        while not server.started:
             await asyncio.sleep(0.001)
         try:
             yield listener.getsockname()[1]

@@ -1,0 +1,106 @@
+"""Frames: cut at every byte, flipped at every byte, nothing wrong is ever believed."""
+
+from typing import get_args
+
+import pytest
+from hypothesis import given, strategies as st
+
+from stepwell import records as module
+from stepwell.records import (
+    FRAME,
+    AnyRecord,
+    Create,
+    End,
+    File,
+    FileLink,
+    Head,
+    Params,
+    Points,
+    Record,
+    Resume,
+    Tags,
+    count,
+    frame,
+    parse,
+)
+from stepwell.wire import CreateRun
+
+SAMPLES: list[AnyRecord] = [
+    Head("http://127.0.0.1:7837", "acme-corp", "0" * 32, 3),
+    Create(CreateRun(experiment_name="exp", run_id="0" * 32, start_time=1)),
+    Resume(),
+    Points(("loss", "ü"), bytes(range(32)) * 5),
+    Params({"lr": "0.01"}),
+    Tags({"a": "b", "c": ""}),
+    File("dir/a.txt", b"\x00\xff"),
+    FileLink("model.bin", "/data/model.bin", 10**12, 1_700_000_000_000_000_000),
+    End("killed", 1_707_723_600_000),
+]
+WHOLE = b"".join(map(frame, SAMPLES))
+
+
+def test_every_kind_of_record_comes_back():
+    assert parse(WHOLE).records == SAMPLES
+    assert {type(sample) for sample in SAMPLES} == set(get_args(AnyRecord))
+    assert set(get_args(AnyRecord)) == set(Record.__subclasses__())
+
+
+def test_cut_at_every_byte_what_is_before_the_cut_is_kept():
+    ends = [0]
+    for sample in SAMPLES:
+        ends.append(ends[-1] + len(frame(sample)))
+    for cut in range(len(WHOLE)):
+        parsed = parse(WHOLE[:cut])
+        whole = max(place for place, end in enumerate(ends) if end <= cut)
+        assert parsed.records == SAMPLES[:whole]
+        assert (parsed.consumed, parsed.damaged) == (ends[whole], 0)
+        if cut - ends[whole] >= FRAME.size:
+            assert parsed.wanted == ends[whole + 1] - ends[whole]
+
+
+def test_flipped_at_every_byte_no_record_is_wrong():
+    for place in range(len(WHOLE)):
+        data = bytearray(WHOLE)
+        data[place] ^= 0x40
+        for record in parse(bytes(data)).records:
+            assert record in SAMPLES
+
+
+def test_a_damaged_payload_costs_that_record_only():
+    data = bytearray(WHOLE)
+    data[FRAME.size + 3] ^= 1
+    parsed = parse(bytes(data))
+    assert (parsed.records, parsed.damaged) == (SAMPLES[1:], 1)
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_never_believed(noise: bytes):
+    assert parse(noise).records == []
+
+
+@pytest.mark.parametrize(
+    ("record", "items"),
+    [(SAMPLES[0], 0), (SAMPLES[3], 10), (SAMPLES[4], 1), (SAMPLES[5], 2), (SAMPLES[8], 1)],
+)
+def test_how_many_things_a_record_holds(record: AnyRecord, items: int):
+    assert count(record) == items
+
+
+def test_a_kind_of_record_once_written_keeps_its_name_and_place():
+    """A spool of an older client must be readable for ever: this list may only grow."""
+    fields = {kind.__struct_config__.tag: kind.__struct_fields__ for kind in get_args(AnyRecord)}
+    assert fields == {
+        "head": ("url", "tenant", "run_id", "rank"),
+        "create": ("body",),
+        "resume": (),
+        "points": ("keys", "rows"),
+        "params": ("values",),
+        "tags": ("values",),
+        "file": ("path", "data"),
+        "link": ("path", "source", "size", "modified_ns"),
+        "end": ("status", "end_time"),
+    }
+    assert module.MAGIC == b"stepwell-spool1\n"
+    assert frame(Tags({"a": "b"})) == bytes.fromhex("0b000000") + frame(Tags({"a": "b"}))[4:8] + (
+        b"\x92\xa4tags\x81\xa1a\xa1b"
+    )

@@ -1,0 +1,191 @@
+"""``stepwell sync``: everything that dead processes left, wherever it should go, told by codes."""
+
+import io
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stepwell import ExperimentTracker
+from stepwell.run import ActiveRun
+from stepwell.spool import folders
+from stepwell.sync import Bar, main
+from tests.sdk.fault_server import Fault, FaultServer
+
+
+@pytest.fixture
+def offline(server: FaultServer) -> Callable[..., ActiveRun]:
+    def make(url: str = server.url, points: int = 100) -> ActiveRun:
+        with ExperimentTracker(url, mode="offline").start_run("exp") as run:
+            for step in range(points):
+                run.log_metric("loss", step, step=step)
+        return run
+
+    return make
+
+
+def test_everything_goes_where_it_was_meant_to_go(
+    server: FaultServer, offline: Callable[..., ActiveRun], spool_dir: Path
+):
+    with FaultServer() as other:
+        first, second = offline(), offline(other.url)
+        assert main([]) == 0
+        assert server.runs.keys() == {first.run_id}
+        assert other.runs.keys() == {second.run_id}
+        assert other.only_run().values("loss") == [(step, float(step)) for step in range(100)]
+        assert other.only_run().status == "finished"
+    assert folders(spool_dir) == []
+
+
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_another_server_may_be_named(
+    by: str, server: FaultServer, offline: Callable[..., ActiveRun], settings: Callable[..., None]
+):
+    run = offline("http://127.0.0.1:9")
+    if by == "environment":
+        settings(url=server.url)
+    assert main(["--url", server.url] if by == "option" else []) == 0
+    assert server.only_run().values("loss") == [(step, float(step)) for step in range(100)]
+    assert server.runs.keys() == {run.run_id}
+
+
+def test_another_folder_may_be_named(
+    server: FaultServer, offline: Callable[..., ActiveRun], spool_dir: Path, tmp_path: Path
+):
+    run = offline()
+    spool_dir.rename(tmp_path / "elsewhere")
+    assert main([str(tmp_path / "elsewhere")]) == 0
+    assert server.runs.keys() == {run.run_id}
+
+
+def test_an_empty_folder_is_done(spool_dir: Path):
+    assert main([]) == 0
+    assert main([str(spool_dir / "none")]) == 0
+
+
+def test_what_cannot_be_sent_stays_and_goes_the_next_time(
+    server: FaultServer, offline: Callable[..., ActiveRun], spool_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    offline()
+    server.faults = [Fault("status", status=503)]
+    assert main(["--wait", "0.1"]) == 1
+    assert "503" in capsys.readouterr().err
+    assert len(folders(spool_dir)) == 1
+    server.faults = []
+    assert main([]) == 0
+    assert server.only_run().values("loss") == [(step, float(step)) for step in range(100)]
+
+
+def test_a_server_that_is_down_is_not_waited_for_once_a_run(
+    server: FaultServer, offline: Callable[..., ActiveRun], spool_dir: Path
+):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    for _ in range(20):
+        offline(closed, points=1)
+    offline(points=1)
+    assert main(["--wait", "0.3"]) == 1
+    assert len(folders(spool_dir)) == 20
+    assert len(server.runs) == 1
+
+
+def test_it_goes_on_through_short_troubles(server: FaultServer, offline: Callable[..., ActiveRun]):
+    offline()
+    server.faults = [Fault("reply lost", times=2)]
+    assert main([]) == 0
+    assert server.only_run().values("loss") == [(step, float(step)) for step in range(100)]
+
+
+def test_what_is_refused_is_told_by_its_own_code(
+    server: FaultServer, offline: Callable[..., ActiveRun], spool_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    run = offline()
+    server.refuse = lambda kind, _, value: (422, "13") if kind == "point" and value == 13 else None
+    assert main([]) == 3
+    assert len(server.only_run().values("loss")) == 99
+    assert (spool_dir / "refused" / f"{run.run_id}.jsonl").exists()
+    assert "1 items refused" in capsys.readouterr().err
+    assert main([]) == 0
+
+
+def test_a_running_process_keeps_what_it_has(
+    server: FaultServer, spool_dir: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = ExperimentTracker(server.url, mode="offline").start_run("exp")
+    run.log_metric("loss", 1.0)
+    assert main([]) == 1
+    assert "running process" in capsys.readouterr().err
+    assert server.runs == {}
+    run.end()
+    assert main([]) == 0
+
+
+def test_an_interrupted_sync_goes_on_where_it_was(
+    server: FaultServer, offline: Callable[..., ActiveRun], settings: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    settings(request_bytes=10_000, buffer_points=500)
+    offline(points=20_000)
+    from stepwell.delivery import Delivery
+
+    real, left = Delivery.step, [5]
+
+    def step(self: Delivery) -> bool:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return real(self)
+
+    monkeypatch.setattr(Delivery, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        main([])
+    first = len(server.only_run().values("loss"))
+    assert 0 < first < 20_000
+    assert main([]) == 0
+    assert server.only_run().values("loss") == [(step, float(step)) for step in range(20_000)]
+    assert server.only_run().received == 20_000  # nothing acknowledged was sent again
+
+
+def test_wrong_use_is_2():
+    assert main(["--url", "ftp://h"]) == 2
+    with pytest.raises(SystemExit) as exited:
+        main(["--nonsense"])
+    assert exited.value.code == 2
+
+
+def test_help_has_an_example_that_works(
+    server: FaultServer, offline: Callable[..., ActiveRun], capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as exited:
+        main(["--help"])
+    assert exited.value.code == 0
+    example = capsys.readouterr().out.strip().splitlines()[-1].split()
+    assert example[:2] == ["stepwell", "sync"]
+    offline()
+    assert main([part.replace("http://127.0.0.1:7837", server.url) for part in example[2:]]) == 0
+    assert len(server.runs) == 1
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_sees_a_bar_and_a_log_a_line_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    now = [0.0]
+    monkeypatch.setattr("stepwell.sync.time.monotonic", lambda: now[0])
+    terminal, log = Terminal(), io.StringIO()
+    bars = [Bar(1_000, terminal), Bar(1_000, log)]
+    for second in range(1, 31):
+        now[0] = float(second)
+        for bar in bars:
+            bar.show(1_000 - second * 30, "run x")
+    assert "\r[" in terminal.getvalue()
+    assert "90%" in terminal.getvalue()
+    assert len(log.getvalue().splitlines()) == 3
+    assert "\r" not in log.getvalue()
