@@ -152,7 +152,7 @@ class Buffer:
         """Drop all that no drain has taken, for a disk that hangs.  How many points that was."""
         dropped = max(0, self.points - self._taken)
         self._shapes = {}
-        self.points = 0
+        self.points = self._taken = 0
         return dropped
 
     def _add_checked(self, metrics: Any, step: Any, timestamp: Any) -> None:
