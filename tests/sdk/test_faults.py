@@ -226,7 +226,7 @@ def test_many_leftovers_do_not_cost_as_many_open_files(server: FaultServer, spoo
     config = Config(spool_dir=spool_dir, url=server.url)
     for number in range(100):
         spool = Spool.create(config, Head(server.url, "default", f"{number:032x}"))
-        spool.append(frame(Create(CreateRun(run_id=f"{number:032x}"))), 1, True)
+        spool.append([frame(Create(CreateRun(run_id=f"{number:032x}")))], 1, True)
         spool.forget()
     before = open_files()
     run = ExperimentTracker(server.url).start_run()
@@ -308,7 +308,7 @@ def test_a_disk_that_hangs_holds_up_nobody_for_long(
     settings(buffer_points=100, memory_bytes=80_000)
     stuck, go_on, real = threading.Event(), threading.Event(), Spool.append
 
-    def append(self: Spool, data: bytes, items: int, essential: bool) -> bool:
+    def append(self: Spool, data: list[bytes], items: int, essential: bool) -> bool:
         stuck.set()
         go_on.wait(20)
         return real(self, data, items, essential)
