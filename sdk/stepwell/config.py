@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from stepwell.wire import DEFAULT_PORT, DEFAULT_TENANT
 
@@ -42,6 +43,18 @@ class Config(Struct, frozen=True):
     def __repr__(self) -> str:
         """Without the token: a repr ends up in logs and tracebacks."""
         return f"Config(url={self.url!r}, tenant={self.tenant!r}, mode={self.mode!r})"
+
+    def for_pickling(self) -> Config:
+        """Without the token, but for a child process: a pickle may end up in a checkpoint."""
+        context = sys.modules.get("multiprocessing.context")
+        if context is not None and context.get_spawning_popen() is not None:
+            return self
+        return replace(self, token=None)
+
+    def with_token(self) -> Config:
+        """With the environment's token, where a pickle has lost it."""
+        token = self.token or os.environ.get("STEPWELL_TOKEN")
+        return self if token == self.token else replace(self, token=token)
 
 
 def _text(text: str) -> str:

@@ -21,6 +21,7 @@ LONGEST_PAUSE_S: Final = 30.0
 POLL_S: Final = 0.002
 LONGEST_PATIENCE_S: Final = 600.0
 """How far a Retry-After is believed."""
+LONGEST_JOIN_S: Final = 60.0
 WATCHED_PAUSE_S: Final = 1.0
 """The longest pause between two tries while somebody waits for a flush."""
 
@@ -59,7 +60,7 @@ class Sender:
         self._config = spool.config
         self._transport = transport
         self._notices = notices
-        self._own = Delivery(spool, transport, self._refused)
+        self._own = Delivery(spool, transport, self._refused, run.heard)
         self._ours: deque[Delivery] = deque()
         self._other: Delivery | None = None
         self._folders: deque[Path] = deque()
@@ -96,14 +97,14 @@ class Sender:
         self._finishing = True
         self._work.put(None)
         if threading.current_thread() is not self._thread:
-            self._thread.join(max(0.0, deadline - _now()))
+            self._thread.join(max(0.0, min(deadline - _now(), LONGEST_JOIN_S)))
 
     # --- the thread ------------------------------------------------------------------------------
 
     def _send(self) -> None:
         with contextlib.suppress(Exception):
             self._find_leftovers()
-        while not self._is_done():
+        while not self._done:
             pause = self._pause()
             if pause > 0:
                 self._rest(pause)
@@ -126,8 +127,8 @@ class Sender:
                 self._work.get_nowait()
 
     def _is_done(self) -> bool:
-        if self._done or not self._finishing or self._spool.acked < self._spool.end:
-            return self._done
+        if not self._finishing or self._spool.acked < self._spool.end:
+            return False
         if not self._swept:  # a forked child may have died with something in its spool
             self._swept = True
             self._find_leftovers()
@@ -142,11 +143,9 @@ class Sender:
         if moved:
             self._beat = _now()
             self._notices.recovered()
-            self._run.heard(self._own.run_name, self._own.stop_requested)
         elif _now() - self._beat >= self._config.heartbeat_s:
             self._beat = _now()
             self._own.heartbeat()
-            self._run.heard(self._own.run_name, self._own.stop_requested)
             self._find_leftovers()
         return moved
 

@@ -14,7 +14,7 @@ from stepwell_storage.committer import Committer, Gauge, Job
 from stepwell_storage.compaction import Sealed
 from stepwell_storage.database import Database, Reader, Transaction
 from stepwell_storage.datasets import Datasets
-from stepwell_storage.errors import Busy, Conflict, NotFound
+from stepwell_storage.errors import Busy, Conflict, Full, NotFound
 from stepwell_storage.events import Events
 from stepwell_storage.journal import LogJob
 from stepwell_storage.models import Models
@@ -38,7 +38,7 @@ from stepwell_storage.records import (
 from stepwell_storage.runs import RunState
 from stepwell_storage.sqlite import Sqlite
 from stepwell_storage.statements import sql
-from stepwell_storage.writer import Change, Maintain, Stale, Writer
+from stepwell_storage.writer import Append, Change, Maintain, Stale, Writer
 
 T = TypeVar("T")
 
@@ -121,7 +121,8 @@ class Tenant:
     async def _read(self, *, settled: bool = True) -> AsyncIterator[Reader]:
         """A snapshot that holds everything acknowledged so far, statistics included."""
         if settled:
-            await self.settle()
+            with contextlib.suppress(Full):  # reads go on; the statistics catch up when it ends
+                await self.settle()
         async with self._database.snapshot() as reader:
             yield reader
 
@@ -253,7 +254,7 @@ class Tenant:
     async def log_console(self, run_id: str, lines: Sequence[ConsoleLine]) -> int:
         state = await self._state(run_id)
         size = sum(len(line.text) for line in lines) + 64 * len(lines)
-        count = await self._change(lambda tx: console.append(tx, state, lines), size)
+        count: int = await self._submit(Append(lambda tx: console.append(tx, state, lines), size))
         data: dict[str, object] = {"lines": count}
         self.events.publish(run_id, "console", data)
         return count
