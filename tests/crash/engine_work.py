@@ -32,7 +32,7 @@ from stepwell_storage.tenant import Tenant
 KEYS = ("loss", "acc", "lr")
 TENANT = "default"
 ATTEMPTS = 5
-ANY_WRITE, ANY_SYNC = 1, 2
+ANY_WRITE, ANY_SYNC, FOLDER_SYNC = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,19 +274,21 @@ def main() -> None:
     parser.add_argument("--logs", type=int, required=True)
     parser.add_argument("--pragma", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--fail-sync", type=int, default=0, metavar="N", help="every N-th fails")
+    parser.add_argument("--folders", action="store_true", help="only syncs of folders count")
     arguments = parser.parse_args()
     for pragma in arguments.pragma:
         set_pragma(*pragma.split("=", 1))
     del os.environ["LD_PRELOAD"]  # the compactor writes nothing that must be watched
     shim = Shim()
+    what_fails = FOLDER_SYNC if arguments.folders else ANY_SYNC
 
     def fail_again() -> None:
         if arguments.fail_sync:
-            shim.arm(ANY_SYNC, arguments.fail_sync, errno.EIO, sticky=False, shorten=False)
+            shim.arm(what_fails, arguments.fail_sync, errno.EIO, sticky=False, shorten=False)
 
     def mark(what: str, number: int) -> None:
         shim.mark(what, number)
-        if what == "done" and shim.seen(ANY_SYNC) > arguments.fail_sync:
+        if what == "done" and shim.seen(what_fails) >= arguments.fail_sync:
             fail_again()
 
     async def refused(_: Work) -> None:
