@@ -84,7 +84,7 @@ def test_a_run_cannot_be_taken_off_the_charts(chosen):
 def test_a_sweep_has_no_overview(site, page):
     page.goto(f"{site.url}/?tenant=sweeps&q=params.optimizer+%3D+'adam'")
     expect(page.locator(".count")).to_contain_text("3,334 runs")
-    page.get_by_role("link", name="Sweep").click()
+    page.get_by_role("link", name="Sweep", exact=True).click()
     drawing = page.get_by_role("img", name=re.compile("Parallel coordinates of 3,334 runs"))
     expect(drawing).to_be_visible()
     assert drawn(page) > 1_000

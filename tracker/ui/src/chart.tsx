@@ -8,7 +8,7 @@ import type { ChartData } from "./chartdata";
 import { csvOf, pngOf, save, svgOf } from "./export";
 import type { Range } from "./extent";
 import { exact, moment, plural, rounded } from "./format";
-import type { Line } from "./lines";
+import type { Line, Path } from "./lines";
 import { highlighted, settings, setLogY, setZoom } from "./chartstate";
 import { type Hovered, type HoveredBand, Plot, type Shown } from "./plot";
 import { param, set } from "./route";
@@ -215,13 +215,21 @@ function Tooltip({ points, bands, left, top, single, width }: TooltipProps): JSX
         <div key={path.line.id} class="tooltip-row">
           {!single && <><Swatch color={path.line.color} /> <span class="tooltip-name">{path.line.label}</span></>}
           <b>{exact(path.ys[place]!)}</b>
-          {path.smooth && Number.isFinite(path.smooth[place]) && <span class="quiet">smooth {rounded(path.smooth[place]!)}</span>}
+          {path.smooth && <span class="quiet">smooth {rounded(smoothNear(path, place))}</span>}
         </div>
       ))}
       {points.length > LISTED && <div class="quiet">and {points.length - LISTED} more</div>}
       {points.length > 0 && <div class="quiet keys">c copies</div>}
     </div>
   );
+}
+
+/** The mean at a point, or beside it: the extremes of a bucket have none of their own. */
+function smoothNear({ smooth }: Path, place: number): number {
+  for (let away = 0; away < 5; away++) {
+    for (const at of [place - away, place + away]) if (Number.isFinite(smooth![at])) return smooth![at]!;
+  }
+  return NaN;
 }
 
 function where({ path, place }: Hovered): string {
