@@ -242,29 +242,30 @@ class Work:
                 self.tenant = None
                 await self.store.close()
                 self.store = await Store.open(self.data, Options(compact=False))
-            elif group[0].kind == "compact":
-                await self._insist(lambda: self.store.compact(TENANT))
             else:
-                await asyncio.gather(*(self._acknowledged(action) for action in group))
+                await self._insist(list(group))
 
-    async def _acknowledged(self, action: Action) -> None:
-        async def attempt() -> None:
-            async with self.store.lease(TENANT, create=True) as self.tenant:
-                self._mark("sent", action.number)
-                await ask(self.tenant, action)
-                self._mark("done", action.number)
-
-        await self._insist(attempt)
-
-    async def _insist(self, attempt: Callable[[], Awaitable[None]]) -> None:
+    async def _insist(self, group: list[Action]) -> None:
+        """Until everything is acknowledged.  Nothing is under way while ``refused`` looks on."""
         for _ in range(ATTEMPTS):
-            try:
-                await attempt()
-            except (Full, Busy):
-                await self._refused(self)
-            else:
+            outcomes = await asyncio.gather(*map(self._attempt, group), return_exceptions=True)
+            for outcome in outcomes:
+                if outcome is not None and not isinstance(outcome, Full | Busy):
+                    raise outcome
+            group = [a for a, outcome in zip(group, outcomes, strict=True) if outcome is not None]
+            if not group:
                 return
+            await self._refused(self)
         raise AssertionError("it does not recover")
+
+    async def _attempt(self, action: Action) -> None:
+        if action.kind == "compact":
+            await self.store.compact(TENANT)
+            return
+        async with self.store.lease(TENANT, create=True) as self.tenant:
+            self._mark("sent", action.number)
+            await ask(self.tenant, action)
+            self._mark("done", action.number)
 
 
 def main() -> None:

@@ -247,7 +247,7 @@ def artifacts() -> None:
     assert list(mlflow.load_table("table.json", run_ids=[run_id])["r"]) == ["b"]
     assert len(c.list_artifacts(run_id, "images")) == 2
     assert c.list_artifacts(run_id, "nowhere") == []
-    with refused("INTERNAL_ERROR", "Failed to download artifacts"):  # the client's own words
+    with refused("RESOURCE_DOES_NOT_EXIST", "Failed to download artifacts"):
         mlflow.artifacts.load_text(f"runs:/{run_id}/nothing.txt")
 
 
