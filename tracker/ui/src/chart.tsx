@@ -122,6 +122,8 @@ function watch(element: HTMLElement, onView: (width: number) => void, onSize: (w
   };
 }
 
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+
 /** What the chart shows of what there is. */
 function Note({ lines }: { lines: Line[] }): JSX.Element | null {
   return useMemo(() => noteOf(lines), [lines]);
@@ -144,7 +146,7 @@ function noteOf(lines: Line[]): JSX.Element | null {
     <span class="chart-note" title={how}>
       {odd > 0 && <span class="warning" title="NaN and infinities are marked at the edge">{odd} not finite </span>}
       {latest !== null && <b title={exact(latest)}>{rounded(latest)}</b>}
-      {buckets > 0 && <span class="quiet"> {rounded(points)} pts</span>}
+      {buckets > 0 && <span class="quiet"> {COMPACT.format(points)} pts</span>}
     </span>
   );
 }
