@@ -18,7 +18,7 @@ from stepwell_storage.tenant import Tenant
 
 RUNS = "/api/v1/experiments/runs"
 COLUMNAR = {"Content-Type": wire.COLUMNS}
-START = 1_790_000_000_000
+START = 1_780_000_000_000
 APART_MS = 600_000
 KEYS = (
     "train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr",
