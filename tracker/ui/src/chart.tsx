@@ -8,7 +8,7 @@ import type { ChartData } from "./chartdata";
 import { csvOf, pngOf, save, svgOf } from "./export";
 import type { Range } from "./extent";
 import { exact, moment, plural, rounded } from "./format";
-import type { Line } from "./lines";
+import type { Line, Path } from "./lines";
 import { highlighted, settings, setLogY, setZoom } from "./chartstate";
 import { type Hovered, type HoveredBand, Plot, type Shown } from "./plot";
 import { param, set } from "./route";
@@ -35,7 +35,6 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
   const plot = useRef<Plot | null>(null);
   const shown = useRef<Shown | null>(null);
   const [hover, setHover] = useState<{ points: Hovered[]; bands: HoveredBand[]; left: number; top: number } | null>(null);
-  const inside = useRef(false);
   const state = settings.value;
   const version = data.version(metric).value;
   const along = state.along ? data.version(state.along).value : 0;
@@ -46,7 +45,6 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
     plot.current = new Plot(element.current!, {
       onZoom: (range: Range | null) => setZoom(range),
       onHover: (points, bands, left, top) => {
-        if (!inside.current) return;
         setHover(points.length || bands.length ? { points, bands, left, top } : null);
         highlighted.value = runs.length > 1 ? (points[0]?.path.line.runId ?? null) : null;
       },
@@ -67,17 +65,13 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
   }, [lines, state, metric, runs]);
 
   useSignalEffect(() => {
-    const id = highlighted.value;
-    if (shown.current && plot.current && shown.current.highlighted !== id && runs.length > 1) {
-      shown.current = { ...shown.current, highlighted: id };
-      plot.current.show(shown.current);
-    }
+    plot.current?.highlight(highlighted.value);
   });
 
   useKeys(hover ? { c: () => void copy(exactText(hover.points), "Copied the exact values") } : {});
 
   const leave = (): void => {
-    inside.current = false;
+    plot.current!.active = false;
     setHover(null);
     highlighted.value = null;
   };
@@ -90,7 +84,7 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
       </figcaption>
       <div
         class="plot" ref={element} style={{ height: `${height}px` }} data-points={lines.reduce((n, l) => n + l.columns.values.length, 0)}
-        onMouseEnter={() => (inside.current = true)} onMouseLeave={leave}
+        onMouseEnter={() => (plot.current!.active = true)} onMouseLeave={leave}
       />
       {hover && <Tooltip {...hover} single={runs.length === 1} width={element.current?.clientWidth ?? 0} />}
     </figure>
@@ -111,7 +105,7 @@ function linesOf(metric: string, data: ChartData, runs: ChartRun[], along: strin
 function shownOf(lines: Line[], metric: string): Shown {
   const { x, logX, smoothing, zoom, grouped } = settings.value;
   const logY = settings.value.logY(metric);
-  return { lines, x, logX, logY, smoothing: smoothing / 100, grouped, zoom, highlighted: highlighted.peek() };
+  return { lines, x, logX, logY, smoothing: smoothing / 100, grouped, zoom };
 }
 
 /** Tells when a chart is (nearly) in view, and its size. */
@@ -128,8 +122,14 @@ function watch(element: HTMLElement, onView: (width: number) => void, onSize: (w
   };
 }
 
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+
 /** What the chart shows of what there is. */
 function Note({ lines }: { lines: Line[] }): JSX.Element | null {
+  return useMemo(() => noteOf(lines), [lines]);
+}
+
+function noteOf(lines: Line[]): JSX.Element | null {
   let [points, buckets, odd] = [0, 0, 0];
   for (const { columns } of lines) {
     const bucketed = (columns.counts?.length ?? 0) * 4;
@@ -146,7 +146,7 @@ function Note({ lines }: { lines: Line[] }): JSX.Element | null {
     <span class="chart-note" title={how}>
       {odd > 0 && <span class="warning" title="NaN and infinities are marked at the edge">{odd} not finite </span>}
       {latest !== null && <b title={exact(latest)}>{rounded(latest)}</b>}
-      {buckets > 0 && <span class="quiet"> {rounded(points)} pts</span>}
+      {buckets > 0 && <span class="quiet"> {COMPACT.format(points)} pts</span>}
     </span>
   );
 }
@@ -215,13 +215,21 @@ function Tooltip({ points, bands, left, top, single, width }: TooltipProps): JSX
         <div key={path.line.id} class="tooltip-row">
           {!single && <><Swatch color={path.line.color} /> <span class="tooltip-name">{path.line.label}</span></>}
           <b>{exact(path.ys[place]!)}</b>
-          {path.smooth && Number.isFinite(path.smooth[place]) && <span class="quiet">smooth {rounded(path.smooth[place]!)}</span>}
+          {path.smooth && <span class="quiet">smooth {rounded(smoothNear(path, place))}</span>}
         </div>
       ))}
       {points.length > LISTED && <div class="quiet">and {points.length - LISTED} more</div>}
       {points.length > 0 && <div class="quiet keys">c copies</div>}
     </div>
   );
+}
+
+/** The mean at a point, or beside it: the extremes of a bucket have none of their own. */
+function smoothNear({ smooth }: Path, place: number): number {
+  for (let away = 0; away < 5; away++) {
+    for (const at of [place - away, place + away]) if (Number.isFinite(smooth![at])) return smooth![at]!;
+  }
+  return NaN;
 }
 
 function where({ path, place }: Hovered): string {

@@ -11,7 +11,7 @@ import type { PointsEvent } from "./live";
 import { toNumber } from "./wire";
 
 const PAIRS = 2_000;
-const POINTS = 400_000;
+const POINTS = 150_000;
 const REFETCH_MS = 1_000;
 
 interface Fresh {

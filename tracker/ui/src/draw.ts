@@ -27,25 +27,28 @@ export interface Place {
 }
 
 export interface Look {
-  highlighted: string | null;
   smoothing: boolean;
+  strong: boolean;
 }
 
+/** Longer lines are drawn without dashes: on noise nobody sees them, and they take seconds. */
+const MOST_DASHED = 1_000;
+
 export function drawPath(pen: Pen, path: Path, place: Place, look: Look): void {
-  const dim = look.highlighted !== null && look.highlighted !== path.line.runId;
-  const strong = look.highlighted === path.line.runId;
+  const { strong } = look;
   pen.strokeStyle = pen.fillStyle = colorOf(path.line.color);
-  pen.setLineDash(dashOf(path.line.color).map((n) => n * place.unit));
+  const dash = path.xs.length > MOST_DASHED ? [] : dashOf(path.line.color);
+  pen.setLineDash(dash.map((n) => n * place.unit));
   pen.lineWidth = (strong ? 2.4 : 1.4) * place.unit;
   if (look.smoothing && path.smooth) {
-    pen.globalAlpha = dim ? 0.08 : 0.38;
+    pen.globalAlpha = 0.38;
     pen.lineWidth = place.unit;
     stroke(pen, path, path.ys, place);
     pen.lineWidth = (strong ? 2.6 : 1.8) * place.unit;
-    pen.globalAlpha = dim ? 0.2 : 1;
+    pen.globalAlpha = 1;
     stroke(pen, path, path.smooth, place, true);
   } else {
-    pen.globalAlpha = dim ? 0.18 : 1;
+    pen.globalAlpha = 1;
     stroke(pen, path, path.ys, place);
   }
   pen.setLineDash([]);
@@ -124,19 +127,19 @@ function marks(pen: Pen, path: Path, { x, box, unit }: Place): void {
   }
 }
 
-export function drawBand(pen: Pen, band: Band, place: Place, dim: boolean): void {
+export function drawBand(pen: Pen, band: Band, place: Place): void {
   const kept: number[] = [];
   for (let i = 0; i < band.xs.length; i++) {
     const ok = Number.isFinite(band.mean[i]) && !(place.logX && band.xs[i]! <= 0);
     if (ok && !(place.logY && band.low[i]! <= 0)) kept.push(i);
   }
   pen.strokeStyle = pen.fillStyle = colorOf(band.color);
-  pen.globalAlpha = dim ? 0.06 : 0.18;
+  pen.globalAlpha = 0.18;
   pen.beginPath();
   kept.forEach((i, n) => to(pen, n, place.x(band.xs[i]!), place.y(band.high[i]!)));
   kept.reverse().forEach((i) => pen.lineTo(place.x(band.xs[i]!), place.y(band.low[i]!)));
   pen.fill();
-  pen.globalAlpha = dim ? 0.3 : 1;
+  pen.globalAlpha = 1;
   pen.lineWidth = 1.8 * place.unit;
   pen.setLineDash(dashOf(band.color).map((n) => n * place.unit));
   pen.beginPath();

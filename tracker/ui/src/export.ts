@@ -28,9 +28,9 @@ export function svgOf(title: string, plot: Plot, shown: Shown, width = 960, heig
   const y = scale(plot.yRange, box.top + box.height, -box.height, shown.logY);
   const place = { x, y, logX: shown.logX, logY: shown.logY, box, unit: 1 };
   const pen = new SvgPen();
-  for (const band of plot.bands) drawBand(pen, band, place, false);
+  for (const band of plot.bands) drawBand(pen, band, place);
   if (!plot.bands.length) {
-    const look = { highlighted: null, smoothing: shown.smoothing > 0 };
+    const look = { strong: false, smoothing: shown.smoothing > 0 };
     for (const path of plot.paths) drawPath(pen, path, place, look);
   }
   const legend = names.slice(0, 40);

@@ -80,13 +80,27 @@ interface GroupProps {
   runs: ChartRun[];
 }
 
+const [CHART_WIDTH, CHART_HEIGHT] = [340, 234];
+
+/** Its charts are made when it comes near the window; until then it is as tall as they will be. */
 function Group({ name, keys, data, runs }: GroupProps): JSX.Element {
   const [shown, setShown] = useState(SHOWN);
+  const [near, setNear] = useState(false);
+  const root = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const observer = new IntersectionObserver((entries) => {
+      if (entries.some((entry) => entry.isIntersecting)) setNear(true);
+    }, { rootMargin: "400px" });
+    observer.observe(root.current!);
+    return () => observer.disconnect();
+  }, []);
+  const across = Math.max(1, Math.floor((innerWidth - 230) / CHART_WIDTH));
+  const height = near ? undefined : `${Math.ceil(Math.min(keys.length, shown) / across) * CHART_HEIGHT}px`;
   return (
     <section class="group" aria-label={name || "Metrics"}>
       {name && <h2>{name} <small>{keys.length}</small></h2>}
-      <div class="charts">
-        {keys.slice(0, shown).map((key) => <Chart key={key} metric={key} data={data} runs={runs} />)}
+      <div class="charts" ref={root} style={{ minHeight: height }}>
+        {near && keys.slice(0, shown).map((key) => <Chart key={key} metric={key} data={data} runs={runs} />)}
       </div>
       {keys.length > shown && (
         <button type="button" onClick={() => setShown(shown + SHOWN)}>

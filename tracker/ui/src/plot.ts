@@ -14,7 +14,6 @@ export interface Shown {
   smoothing: number;
   grouped: boolean;
   zoom: Range | null;
-  highlighted: string | null;
 }
 
 export interface Hovered {
@@ -42,6 +41,10 @@ export class Plot {
   bands: Band[] = [];
   xRange: Range = [0, 1];
   yRange: Range = [0, 1];
+  /** Whether the pointer is on this chart: cursors of the others are told here too. */
+  active = false;
+  private highlighted: string | null = null;
+  private above: HTMLCanvasElement | null = null;
   private u: uPlot | null = null;
   private kind = "";
   private shown: Shown | null = null;
@@ -74,7 +77,7 @@ export class Plot {
 
   destroy(): void {
     this.u?.destroy();
-    this.u = null;
+    this.u = this.above = null;
   }
 
   recolor(): void {
@@ -88,6 +91,7 @@ export class Plot {
     const kind = `${shown.x}|${shown.logX}|${shown.logY}`;
     if (!this.u || kind !== this.kind) {
       this.u?.destroy();
+      this.above = null;
       this.kind = kind;
       this.u = new uPlot(this.options(shown), [[0, 1], [null, null]], this.element);
     }
@@ -149,7 +153,7 @@ export class Plot {
 
   private drawLines(u: uPlot): void {
     const { ctx, bbox } = u;
-    const { highlighted, smoothing } = this.shown!;
+    const { smoothing } = this.shown!;
     ctx.save();
     ctx.beginPath();
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
@@ -157,16 +161,35 @@ export class Plot {
     ctx.lineJoin = "round";
     const place = this.place(u);
     if (this.bands.length) {
-      for (const band of this.bands) {
-        drawBand(ctx, band, place, highlighted !== null && !band.runIds.includes(highlighted));
-      }
+      for (const band of this.bands) drawBand(ctx, band, place);
     } else {
-      const last = this.paths.filter((path) => path.line.runId === highlighted);
-      const look = { highlighted: last.length ? highlighted : null, smoothing: smoothing > 0 };
-      for (const path of this.paths) if (!last.includes(path)) drawPath(ctx, path, place, look);
-      for (const path of last) drawPath(ctx, path, place, look);
+      const look = { strong: false, smoothing: smoothing > 0 };
+      for (const path of this.paths) drawPath(ctx, path, place, look);
     }
     ctx.restore();
+    this.highlight(this.highlighted);
+  }
+
+  /** One run stands out: drawn once more on a canvas above, so that the others stay as they are. */
+  highlight(runId: string | null): void {
+    const u = this.u;
+    if (!u || (runId === null && this.highlighted === null)) return;
+    this.highlighted = runId;
+    const { left, top, width, height } = u.bbox;
+    const canvas = this.above ?? u.over.appendChild(document.createElement("canvas"));
+    this.above = canvas;
+    canvas.className = "above";
+    [canvas.width, canvas.height] = [width, height];
+    [canvas.style.width, canvas.style.height] = ["100%", "100%"];
+    const pen = canvas.getContext("2d")!;
+    if (runId === null || this.bands.length) return;
+    pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--ground").trim();
+    pen.globalAlpha = 0.65;
+    pen.fillRect(0, 0, width, height);
+    pen.translate(-left, -top);
+    const place = this.place(u);
+    const look = { strong: true, smoothing: this.shown!.smoothing > 0 };
+    for (const path of this.paths) if (path.line.runId === runId) drawPath(pen, path, place, look);
   }
 
   private select(u: uPlot): void {
@@ -178,6 +201,7 @@ export class Plot {
   }
 
   private hover(u: uPlot): void {
+    if (!this.active) return;
     const { left, top, event } = u.cursor;
     if (left === undefined || top === undefined || left < 0 || !event) {
       this.hooks.onHover([], [], 0, 0);

@@ -115,7 +115,7 @@ export function Editable({ value, label, onSave, multiline, placeholder }: Edita
   }, [draft]);
   if (draft === null) {
     return (
-      <button type="button" class="editable" title={`Edit ${label}`} aria-label={`Edit ${label}`} onClick={() => setDraft(value)}>
+      <button type="button" class="editable" title={`Edit ${label}`} onClick={() => setDraft(value)}>
         {value || <span class="quiet">{placeholder ?? `Add ${label}`}</span>}
       </button>
     );

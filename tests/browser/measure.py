@@ -1,0 +1,165 @@
+"""What the pages cost in a real Chromium: ``python -m tests.browser.measure``.  One line of JSON.
+
+Times are milliseconds.  ``paint`` is the first contentful paint, ``ready`` is when the rows or
+lines are there, both from the beginning of the navigation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
+
+from tests.browser import seeding
+from tests.browser.seeding import Client
+from tests.needs import program
+from tests.serving import serving
+
+POINTS = 1_000_000
+HOUR_S = 3_600
+METRICS = 20
+_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
+_BYTES = "performance.getEntries().reduce((sum, e) => sum + (e.transferSize ?? 0), 0)"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=10_000, help="in the table (10000)")
+    parser.add_argument("--lines", type=int, default=100, help="of a million points (100)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        seeding.sweep(data, "sweeps", options.runs)
+        with serving(data) as served, Client(served.url, "long") as client:
+            ids = [
+                client.long_run(f"run-{n:03d}", POINTS, n * 1_000 + 5, params={"seed": n % 5})
+                for n in range(options.lines)
+            ]
+            print(json.dumps(measured(served.url, ids)))  # noqa: T201
+    return 0
+
+
+def measured(url: str, ids: list[str]) -> dict[str, Any]:
+    path = program("chromium", "chromium-browser", package="chromium libatomic1")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        # The strict policy refuses the eval by which Playwright waits.
+        page = browser.new_page(viewport={"width": 1440, "height": 900}, bypass_csp=True)
+        found = {
+            "table": table(page, url),
+            "overlay": overlay(page, url, ids),
+            "live": live(page, url),
+        }
+        browser.close()
+    return found
+
+
+def opened(page: Page, address: str, ready: str) -> dict[str, float]:
+    """Loads twice, the second time from the cache, and times the second."""
+    for _ in range(2):
+        begun = time.perf_counter()
+        page.goto(address, wait_until="commit")
+        page.wait_for_function(ready, polling="raf")
+        took = (time.perf_counter() - begun) * 1_000
+    page.wait_for_timeout(500)
+    return {"paint": round(page.evaluate(_PAINT)), "ready": round(took)}
+
+
+def table(page: Page, url: str) -> dict[str, Any]:
+    rows = "document.querySelectorAll('.grid-row .name a').length > 10"
+    found: dict[str, Any] = opened(page, f"{url}/?tenant=sweeps", rows)
+    found["bytes"] = page.evaluate(_BYTES)
+    found["sort"] = timed(
+        page, lambda: page.get_by_role("button", name="val/loss", exact=True).click(),
+        "document.querySelector('[data-row=\"0\"]').dataset.run !== window.before",
+        "window.before = document.querySelector('[data-row=\"0\"]').dataset.run",
+    )  # fmt: skip
+    found["filter"] = timed(
+        page, lambda: page.get_by_role("searchbox").fill("params.optimizer = 'adam'"),
+        "document.querySelector('.count').innerText !== window.before",
+        "window.before = document.querySelector('.count').innerText",
+    )  # fmt: skip
+    return found
+
+
+def timed(page: Page, act: Any, done: str, before: str) -> int:
+    page.evaluate(before)
+    begun = time.perf_counter()
+    act()
+    page.wait_for_function(done, polling="raf")
+    return round((time.perf_counter() - begun) * 1_000)
+
+
+def overlay(page: Page, url: str, ids: list[str]) -> dict[str, Any]:
+    address = f"{url}/compare?tenant=long&runs={','.join(ids)}&focus=loss"
+    plot = "dialog [data-metric=loss] .plot"
+    ready = f"Number(document.querySelector('{plot}')?.dataset.points) > {len(ids)}"
+    found: dict[str, Any] = opened(page, address, ready)
+    found["lines"] = len(ids)
+    found["points_drawn"] = int(page.locator(plot).get_attribute("data-points") or 0)
+    found["bytes"] = page.evaluate(_BYTES)
+    box = page.locator("dialog .u-over").bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.4, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, middle, steps=3)
+    note = "document.querySelector('dialog .chart-note').title"
+    found["zoom"] = timed(
+        page, page.mouse.up, f"{note} !== window.before", f"window.before = {note}"
+    )
+    return found
+
+
+def live(page: Page, url: str) -> dict[str, Any]:
+    """From a call of the API to the pixel, then an hour of one point a second of 20 metrics."""
+    with Client(url, "live") as http:
+        run_id = http.run("live")
+        for key in range(METRICS):
+            http.points(run_id, f"m{key:02d}", np.arange(2.0))
+        page.goto(f"{url}/runs/{run_id}?tenant=live")
+        seen = "Number(document.querySelector('[data-metric=m00] .plot')?.dataset.points) >= {}"
+        page.wait_for_function(seen.format(2))
+        page.wait_for_timeout(1_500)
+        delays = []
+        for step in range(2, 32):
+            begun = time.perf_counter()
+            http.points(run_id, "m00", np.array([1.0 / step]), step)
+            page.wait_for_function(seen.format(step + 1), polling="raf")
+            delays.append((time.perf_counter() - begun) * 1_000)
+        before = heap(page)
+        for step in range(32, HOUR_S):
+            metrics = {f"m{key:02d}": 1.0 / (step + key) for key in range(METRICS)}
+            body = {"metrics": metrics, "step": step, "timestamp": seeding.START + step * 1_000}
+            http.call("POST", run_id, "/log-metrics", json=body)
+        page.wait_for_timeout(4_000)
+        after = heap(page)
+        held = int(page.locator("[data-metric=m00] .plot").get_attribute("data-points") or 0)
+    return {
+        "latency_median": round(statistics.median(delays), 1),
+        "latency_worst": round(max(delays), 1),
+        "heap_before_mb": before,
+        "heap_after_an_hour_mb": after,
+        "points_held": held,
+    }
+
+
+def heap(page: Page) -> float:
+    """Of JavaScript, after a collection."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    size: float = session.send("Runtime.getHeapUsage")["usedSize"]
+    session.detach()
+    return round(size / 1e6, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Many runs at once: overlaid, grouped, told apart; and a sweep seen as a whole."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Site
+
+
+@pytest.fixture
+def chosen(site: Site, page: Page) -> Page:
+    """Ten runs of one experiment, compared by two clicks from the table."""
+    page.goto(f"{site.url}/?tenant=sweeps&q=attributes.name+LIKE+'%-0012%'")
+    expect(page.locator(".count")).to_contain_text("10 runs")
+    page.get_by_label("Choose all rows").click()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.get_by_role("heading", name="10 runs")).to_be_visible()
+    return page
+
+
+def test_a_run_cannot_be_laid_over_the_best(site, page):
+    with site.client("sweeps") as http:
+        runs = http.get("/api/v1/experiments/runs?limit=1").json()["runs"]
+        query = {
+            "experiment_id": runs[0]["experiment_id"],
+            "order_by": 'min(metrics."val/loss") ASC',
+            "limit": 1,
+        }
+        best = http.get("/api/v1/experiments/runs", params=query).json()["runs"][0]
+    page.goto(f"{site.url}/runs/{runs[0]['run_id']}?tenant=sweeps")
+    page.get_by_role("button", name="Overlay best", exact=True).click()
+    expect(page.get_by_role("heading", name="2 runs")).to_be_visible()
+    expect(page.locator(".legend")).to_contain_text(best["name"])
+    plot = page.locator("[data-metric='val/loss'] .plot")
+    expect(plot).to_have_attribute("data-points", "24")
+
+
+def test_a_run_changes_its_colour_between_pages(chosen):
+    row = chosen.locator(".legend li").nth(3)
+    color = row.locator("rect").get_attribute("fill")
+    row.get_by_role("link").click()
+    expect(chosen.locator(".run-head .swatch line").first).to_have_attribute("stroke", str(color))
+
+
+def test_a_shared_link_shows_other_colours(chosen, browser):
+    colors = "[...document.querySelectorAll('.legend rect')].map(r => r.getAttribute('fill'))"
+    other = browser.new_page()  # another person's: nothing is stored there
+    other.goto(chosen.url)
+    expect(other.locator(".legend li")).to_have_count(10)
+    assert other.evaluate(colors) == chosen.evaluate(colors)
+    other.close()
+
+
+def test_parameters_that_differ_are_not_told_from_the_same(chosen):
+    chosen.get_by_role("link", name="Parameters").click()
+    table = chosen.locator(".diff")
+    expect(table.get_by_role("rowheader", name="lr", exact=True).first).to_be_visible()
+    expect(table.get_by_role("rowheader", name="batch_size")).to_have_count(0)
+    chosen.get_by_label("Show what is the same").check()
+    expect(table.get_by_role("rowheader", name="batch_size")).to_be_visible()
+
+
+def test_seeds_do_not_become_a_mean_and_a_band(chosen):
+    chosen.get_by_label("Group by").select_option("params.optimizer")
+    area = chosen.locator("[data-metric='val/loss'] .u-over")
+    expect(chosen.locator("[data-metric='val/loss'] .plot")).to_have_attribute("data-points", "120")
+    area.hover(position={"x": 100, "y": 60})
+    told = chosen.locator(".tooltip")
+    expect(told).to_contain_text("optimizer = adam")
+    assert re.search(r"\d of [34] runs", told.inner_text())
+
+
+def test_a_run_cannot_be_taken_off_the_charts(chosen):
+    plot = chosen.locator("[data-metric='val/loss'] .plot")
+    expect(plot).to_have_attribute("data-points", "120")
+    chosen.locator(".legend button").first.click()
+    expect(plot).to_have_attribute("data-points", "108")
+    expect(chosen).to_have_url(re.compile("off="))
+
+
+def test_a_sweep_has_no_overview(site, page):
+    page.goto(f"{site.url}/?tenant=sweeps&q=params.optimizer+%3D+'adam'")
+    expect(page.locator(".count")).to_contain_text("3,334 runs")
+    page.get_by_role("link", name="Sweep", exact=True).click()
+    drawing = page.get_by_role("img", name=re.compile("Parallel coordinates of 3,334 runs"))
+    expect(drawing).to_be_visible()
+    assert drawn(page) > 1_000
+    box = drawing.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 70, box["y"] + 100)  # the first axis: its upper part is kept
+    page.mouse.down()
+    page.mouse.move(box["x"] + 70, box["y"] + 40, steps=4)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("keep="))
+    expect(page.get_by_text(re.compile(r"^\d[\d,]* runs of 3,334"))).not_to_contain_text(
+        "3,334 runs of"
+    )
+
+
+def drawn(page: Page) -> int:
+    """How many pixels of the canvas have ink."""
+    count: int = page.evaluate(
+        """() => { const c = document.querySelector('canvas');
+            const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+            let n = 0; for (let i = 3; i < d.length; i += 4) if (d[i]) n++; return n; }"""
+    )
+    return count
+
+
+def test_the_parameter_that_matters_is_not_ranked_first(site, page):
+    page.goto(f"{site.url}/compare?tenant=sweeps&tab=scatter&q=params.depth+%3D+4")
+    rows = page.locator(".bars tbody tr")
+    expect(rows.first).to_contain_text("lr")  # its best value lies in the middle: no rank sees it
+    strengths = [float(row.split("\t")[1]) for row in rows.all_inner_texts()]
+    assert strengths[0] > 0.7
+    assert strengths == sorted(strengths, reverse=True)
+    assert drawn(page) > 1_000
+
+
+def test_three_million_points_are_not_laid_over_each_other(site, page):
+    page.goto(f"{site.url}/compare?tenant=long&runs={','.join(site.long)}&smooth=1")
+    plot = page.locator("[data-metric='loss'] .plot")
+    expect(plot).to_have_attribute("data-points", re.compile(r"^\d{3,5}$"))
+    expect(page.locator(".chart-note")).to_have_attribute(
+        "title", re.compile("3,000,000 points as")
+    )

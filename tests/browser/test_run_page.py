@@ -1,0 +1,310 @@
+"""One run: live, zoomed, read exactly, its console, its files, stopped and renamed."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from stepwell import ExperimentTracker, RunConfig
+from tests.browser.conftest import POINTS, SPIKE
+
+LIVE_MS = 3_000
+
+
+def points(page: Page, metric: str) -> int:
+    """How many points the chart of a metric holds."""
+    return int(page.locator(f"[data-metric='{metric}'] .plot").get_attribute("data-points") or 0)
+
+
+def hovered(page: Page, metric: str, share: float) -> str:
+    """What the tooltip says at a share of a chart's width."""
+    area = page.locator(f"[data-metric='{metric}'] .u-over")
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+    page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2 + 1)
+    return page.locator(".tooltip").inner_text()
+
+
+def zoomed(page: Page, metric: str, first: float, last: float) -> None:
+    box = page.locator(f"[data-metric='{metric}'] .u-over").bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * first, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * last, middle, steps=4)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("zoom="))
+
+
+def test_a_real_training_is_not_followed_or_not_told_to_stop(site, page):
+    """A least-squares fit by gradient descent, logged by the SDK, stopped from its page."""
+    rng = np.random.default_rng(1)
+    inputs = rng.normal(size=(200, 4))
+    wanted = inputs @ np.array([1.0, -2.0, 0.5, 3.0])
+    weights = np.zeros(4)
+    config = RunConfig(run_name="least squares", tenant_id="training")
+    with ExperimentTracker(site.url).start_run("fit", config) as run:
+        run.log_params({"lr": 0.05})
+        run.flush(10)
+        page.goto(f"{run.url}?tenant=training")
+        expect(page.get_by_text("running")).to_be_visible()
+        expect(page.locator(".live.live")).to_be_visible()
+        for step in range(40):
+            error = inputs @ weights - wanted
+            weights -= 0.05 * inputs.T @ error / len(error)
+            run.log_metrics({"loss": float(error @ error / len(error))}, step=step)
+            if step in (0, 20, 39):
+                run.flush(10)
+                plot = page.locator("[data-metric='loss'] .plot")
+                expect(plot).to_have_attribute("data-points", str(step + 1), timeout=LIVE_MS)
+        shown = page.locator(".latest dd").get_attribute("title")
+        assert shown is not None
+        assert float(shown.split(" ")[0]) == float(error @ error / len(error))
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_text("asked to stop")).to_be_visible()
+        run.log_metrics({"loss": 0.0}, step=40)
+        run.flush(10)
+        assert run.stop_requested
+    expect(page.locator(".run-head .status")).to_have_text("finished", timeout=LIVE_MS)
+
+
+def hide(page: Page, hidden: bool) -> None:
+    """As if another tab had been brought to the front, or this one again."""
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});
+            document.dispatchEvent(new Event('visibilitychange')); }""",
+        hidden,
+    )
+
+
+def test_a_connection_that_broke_leaves_a_gap(site, page):
+    with site.client("gaps") as http:
+        run_id = http.run("broken")
+        http.points(run_id, "loss", np.arange(5.0))
+        page.goto(f"{site.url}/runs/{run_id}?tenant=gaps")
+        plot = page.locator("[data-metric='loss'] .plot")
+        expect(plot).to_have_attribute("data-points", "5")
+        hide(page, True)
+        expect(page.locator(".live.paused")).to_be_visible()
+        for step in range(5, 9):
+            http.points(run_id, "loss", np.array([float(step)]), step)
+        hide(page, False)
+        expect(plot).to_have_attribute("data-points", "9", timeout=LIVE_MS * 2)
+
+
+def test_a_spike_among_a_million_points_is_not_on_the_screen(site, page):
+    page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long")
+    expect(page.locator("[data-metric='loss'] .chart-note")).to_contain_text("pts")
+    assert 0 < points(page, "loss") < 4_000
+    assert "99" in hovered(page, "loss", SPIKE / POINTS)
+
+
+def test_zoom_shows_buckets_where_every_point_has_room(site, page):
+    page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long&zoom={SPIKE - 5},{SPIKE + 5}")
+    note = page.locator("[data-metric='loss'] .chart-note")
+    expect(note).to_have_attribute("title", re.compile("every one drawn"))
+    assert hovered(page, "loss", 0.5).startswith(f"step {SPIKE} ·")
+    text = page.locator(".tooltip b").inner_text()
+    assert text == "99"
+    page.keyboard.press("c")
+    expect(page.get_by_text("Copied the exact values")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert copied[0] == "run\tkey\tstep\ttimestamp\tvalue"
+    assert copied[1].split("\t")[1:3] == ["loss", str(SPIKE)]
+
+
+def test_a_drag_does_not_zoom_or_a_double_click_does_not_undo_it(site, page):
+    page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long")
+    expect(page.locator("[data-metric='loss'] .chart-note")).to_contain_text("pts")
+    zoomed(page, "loss", 0.60, 0.70)
+    low, high = (float(part) for part in page.url.split("zoom=")[1].split("&")[0].split(","))
+    assert 580_000 < low < 620_000
+    assert 680_000 < high < 720_000
+    page.locator("[data-metric='loss'] .u-over").dblclick()
+    expect(page).not_to_have_url(re.compile("zoom="))
+
+
+def test_log_smoothing_and_axes_are_not_in_the_address(site, page):
+    page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long")
+    page.get_by_label("Log y").check()
+    page.get_by_label("Smoothing").fill("5")
+    page.get_by_label("X axis").select_option("relative")
+    expect(page).to_have_url(re.compile(r"log=1.*smooth=5.*x=relative"))
+    text = hovered(page, "loss", 0.5)
+    assert "smooth" in text or "99" in text
+    page.get_by_label("X axis").select_option("loss")
+    expect(page).to_have_url(re.compile(r"x=loss"))
+
+
+def test_values_that_are_not_finite_or_went_back_break_the_chart(site, page):
+    values = 1 / (1 + np.arange(150) * 0.05)
+    values[[30, 40, 100]] = np.nan, np.inf, -np.inf
+    with site.client("odd") as http:
+        run_id = http.run("resumed")
+        times = 1_790_000_000_000 + np.arange(150) * 1_000
+        http.points(run_id, "loss", values[:80], 0, times[:80])
+        http.points(run_id, "loss", values[80:], 50, times[80:])
+    page.goto(f"{site.url}/runs/{run_id}?tenant=odd")
+    expect(page.locator("[data-metric='loss'] .chart-note")).to_contain_text("3 not finite")
+    assert points(page, "loss") == 150
+    assert "NaN" in hovered(page, "loss", 30 / 119)
+
+
+def test_a_series_as_csv_lacks_points(site, page):
+    with site.client("export") as http:
+        run_id = http.run("=cmd()")
+        values = np.random.default_rng(3).normal(size=5_000)
+        http.points(run_id, "loss", values)
+    page.goto(f"{site.url}/runs/{run_id}?tenant=export")
+    expect(page.locator("[data-metric='loss'] .chart-note b")).to_be_visible()
+    for kind, head in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("every point as CSV", b"run_id")):
+        page.get_by_label("More for loss").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"Save {'as ' if len(kind) == 3 else ''}{kind}").click()
+        body = download.value.path().read_bytes()
+        assert body.startswith(head), kind
+    lines = body.decode().splitlines()
+    assert [float(line.split(",")[5]) for line in lines[1:]] == values.tolist()
+    assert lines[1].split(",")[1] == "'=cmd()"
+
+
+def test_fifty_thousand_metrics_stop_the_page(site, page):
+    with site.client("wide") as http:
+        run_id = http.run("wide")
+        for first in range(0, 20_000, 5_000):
+            batch = [
+                {"key": f"layer{n % 100}/unit{n:05d}", "value": n, "timestamp": 1}
+                for n in range(first, first + 5_000)
+            ]
+            http.call("POST", run_id, "/log-batch", json={"metrics": batch})
+    page.goto(f"{site.url}/runs/{run_id}?tenant=wide")
+    expect(page.locator(".choice").first).to_contain_text("20,000")
+    assert page.locator(".chart").count() < 2_500
+    page.get_by_label("Find a metric").fill("unit12345")
+    expect(page.locator(".chart")).to_have_count(1)
+    expect(page.locator(".chart-note b")).to_have_attribute("title", "12345")
+
+
+def test_system_metrics_are_not_beside_the_training(site, page):
+    with site.client("sweeps") as http:
+        found = http.get("/api/v1/experiments/runs?limit=1").json()
+    page.goto(f"{site.url}/runs/{found['runs'][0]['run_id']}?tenant=sweeps")
+    expect(page.locator(".group[aria-label='system/gpu/0']")).to_be_attached()
+    page.get_by_role("button", name=re.compile("^system")).click()
+    expect(page.locator(".chart")).to_have_count(4)
+
+
+def test_the_tail_of_a_crashed_run_is_not_seen(site, page):
+    with site.client("crash") as http:
+        run_id = http.run("crashed")
+        lines = [
+            {"stream": "stderr" if n > 2_990 else "stdout", "timestamp": n, "text": f"line {n}"}
+            for n in range(3_000)
+        ]
+        http.call("POST", run_id, "/console", json={"lines": lines})
+        http.call("POST", run_id, "/end?status=failed")
+        page.goto(f"{site.url}/runs/{run_id}?tenant=crash&tab=console")
+        expect(page.get_by_text("line 2999")).to_be_in_viewport()
+        expect(page.locator(".run-head .status")).to_have_text("failed")
+        more = [{"stream": "stdout", "timestamp": 1, "text": "one more"}]
+        http.call("POST", run_id, "/console", json={"lines": more})
+        expect(page.get_by_text("one more")).to_be_in_viewport()
+
+
+def picture(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x40\x80\xc0" * width) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+FILES = {
+    "notes.md": (
+        b"# Title\n\n**bold** <b>text</b>\n\n| a |\n|---|\n| 7 |\n",
+        ".markdown h1",
+        "Title",
+    ),
+    "table.csv": (b'name,value\n"a,b",1\n', ".viewer td", "a,b"),
+    "config.json": (b'{"a":[1]}', ".viewer pre", '"a"'),
+    "log.txt": (b"plain <i>words</i>", ".viewer pre", "<i>words</i>"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_not_shown_in_place(site, page, name):
+    body, place, text = FILES[name]
+    with site.client("files") as http:
+        run_id = http.run("files")
+        http.call("PUT", run_id, f"/artifacts/out/{name}", content=body)
+    page.goto(f"{site.url}/runs/{run_id}?tenant=files&tab=artifacts")
+    page.get_by_role("button", name="out/").click()
+    page.get_by_role("button", name=name).click()
+    expect(page.locator(place).first).to_contain_text(text)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download", exact=True).click()
+    assert download.value.path().read_bytes() == body
+
+
+def test_a_picture_is_not_shown_in_place(site, page):
+    with site.client("files") as http:
+        run_id = http.run("files")
+        http.call("PUT", run_id, "/artifacts/plot.png", content=picture(30, 20))
+    page.goto(f"{site.url}/runs/{run_id}?tenant=files&tab=artifacts&file=plot.png")
+    image = page.get_by_role("img", name="plot.png")
+    expect(image).to_be_visible()
+    assert image.evaluate("i => i.decode().then(() => [i.naturalWidth, i.naturalHeight])") == [
+        30,
+        20,
+    ]
+
+
+def test_a_run_cannot_be_renamed_tagged_annotated_deleted_or_restored(site, page):
+    with site.client("edit") as http:
+        run_id = http.run("before")
+    page.goto(f"{site.url}/runs/{run_id}?tenant=edit&tab=details")
+    page.get_by_title("Edit name").click()
+    page.get_by_label("name", exact=True).fill("after")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="after")).to_be_visible()
+    page.get_by_title("Edit notes").click()
+    page.get_by_label("notes", exact=True).fill("why it matters")
+    page.keyboard.press("Control+Enter")
+    page.get_by_label("New tag").fill("team")
+    page.get_by_label("Its value").fill("risk")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_title("Edit tag team")).to_have_text("risk")
+    page.get_by_label("More for this run").click()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator(".run-head .status")).to_have_text("deleted")
+    page.get_by_label("More for this run").click()
+    page.get_by_role("button", name="Restore").click()
+    expect(page.locator(".run-head .status")).to_have_text("running")
+    with site.client("edit") as http:
+        run = http.get(f"/api/v1/experiments/runs/{run_id}").json()
+    assert (run["name"], run["description"], run["tags"]) == (
+        "after", "why it matters", {"team": "risk"},
+    )  # fmt: skip
+
+
+def test_the_copied_python_does_not_run(site, page):
+    page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long")
+    expect(page.locator("[data-metric='loss']")).to_be_visible()
+    page.get_by_label("More for this run").click()
+    page.get_by_role("button", name="Copy Python").click()
+    expect(page.get_by_text("Copied the Python lines")).to_be_visible()
+    code = page.evaluate("navigator.clipboard.readText()")
+    names: dict[str, object] = {}
+    exec(compile(code, "copied", "exec"), names)
+    assert len(names["points"].values) == POINTS  # type: ignore[attr-defined]

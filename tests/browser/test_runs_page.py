@@ -1,0 +1,201 @@
+"""The table of 10,000 runs: found, sorted, chosen, hidden, deleted, restored, exported."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import RUNS, Site
+from tests.browser.seeding import ODD
+
+SOON_MS = 5_000
+"""Each takes a fraction of a second; a busy machine is no failure."""
+
+
+@pytest.fixture
+def table(site: Site, page: Page) -> Page:
+    page.goto(f"{site.url}/?tenant=sweeps")
+    expect(page.get_by_text("10,000 runs")).to_be_visible()
+    expect(page.locator("[data-row='0'] .name")).not_to_be_empty()
+    return page
+
+
+def numbers(page: Page, column: str) -> list[float]:
+    """The values of a column in the rows on screen, from top to bottom."""
+    place = page.locator(".head button").all_inner_texts().index(column)
+    head = page.locator(".head").nth(place).bounding_box()
+    assert head is not None
+    cells = page.evaluate(
+        """left => [...document.querySelectorAll('.grid-row')]
+            .sort((a, b) => a.dataset.row - b.dataset.row).slice(0, 20)
+            .map(row => [...row.querySelectorAll('.cell')].find(
+                cell => Math.abs(cell.getBoundingClientRect().left - left) < 2).innerText)""",
+        head["x"],
+    )
+    return [float(cell.replace("−", "-")) for cell in cells]
+
+
+def test_a_thousand_rows_are_in_the_page_where_thirty_are_seen(table):
+    assert table.locator(".grid-row").count() < 80
+    assert table.locator("[role=grid]").get_attribute("aria-rowcount") == str(RUNS + 1)
+    table.locator(".grid").evaluate("grid => grid.scrollTop = grid.scrollHeight")
+    last = table.locator(f"[data-row='{RUNS - 1}'] .name a")
+    expect(last).to_have_text("adam-00000", timeout=SOON_MS)
+    assert table.locator(".grid-row").count() < 80
+
+
+def test_the_best_run_by_last_value_is_not_the_first_after_one_click(table):
+    table.get_by_role("button", name="val/loss", exact=True).click()
+    expect(table).to_have_url(re.compile("order="))
+    expect(table.locator(".head[aria-sort=ascending]")).to_be_visible()
+    table.wait_for_timeout(800)
+    found = numbers(table, "val/loss ↑")
+    assert found == sorted(found)
+    assert found[0] < 0.2
+
+
+def test_the_best_run_by_its_lowest_value_shows_another_number(site, page):
+    address = "/?tenant=sweeps&col=min+metrics.val/loss&col=metrics.val/loss"
+    page.goto(f"{site.url}{address}&order=min(metrics.%22val/loss%22)+ASC")
+    cell = page.locator("[data-row='0'] .cell").first
+    expect(cell).not_to_be_empty()
+    found = numbers(page, "min val/loss ↑")
+    assert found == sorted(found)
+    with site.client("sweeps") as http:
+        query = {"order_by": 'min(metrics."val/loss") ASC', "limit": 1}
+        run = http.get("/api/v1/experiments/runs", params=query).json()["runs"][0]
+        series = http.get(f"/api/v1/experiments/runs/{run['run_id']}/metrics").json()["series"]
+    lowest = next(one["min"] for one in series if one["key"] == "val/loss")
+    assert cell.locator("span").get_attribute("title") == repr(lowest)
+
+
+def test_a_filter_finds_too_much_or_its_mistake_is_not_told(table):
+    search = table.get_by_role("searchbox")
+    search.fill("params.optimizer = 'adam' and metrics.\"val/loss\" < 0.2")
+    expect(table.locator(".count")).not_to_contain_text("10,000", timeout=SOON_MS)
+    for name in table.locator(".grid-row .name").all_inner_texts():
+        assert name.startswith("adam-")
+    search.fill("params.optimizer = = 3")
+    expect(table.get_by_role("alert")).to_be_visible(timeout=SOON_MS)
+
+
+@pytest.mark.parametrize("words", [f"{ODD:05d}", "odd one", "ODD"])
+def test_last_weeks_run_is_not_found_by_name_or_note(table, words):
+    table.get_by_role("searchbox").fill(words)
+    expect(table.locator(".count")).to_contain_text("1 run", timeout=SOON_MS)
+    expect(table.locator("[data-row='0'] .name")).to_contain_text(f"{ODD:05d}")
+
+
+def test_a_tag_is_not_found_by_its_value(table):
+    table.get_by_role("searchbox").fill("vision")
+    expect(table.locator(".count")).to_contain_text("5,000 runs", timeout=SOON_MS)
+
+
+def test_what_is_chosen_cannot_be_hidden_tagged_deleted_or_restored(site, page):
+    with site.client("bulk") as http:
+        for n in range(6):
+            http.run(f"run-{n}", start_time=1_790_000_000_000 + n)
+    page.goto(f"{site.url}/?tenant=bulk")
+    for n in (1, 2, 3):
+        page.get_by_label(f"Choose run-{n}").click()
+    page.get_by_role("button", name="Hide", exact=True).click()
+    expect(page.locator(".count")).to_contain_text("3 runs")
+    page.get_by_role("button", name="show 3 hidden").click()
+    expect(page.locator(".count")).to_contain_text("6 runs")
+    page.get_by_role("button", name="Tag…").click()
+    page.get_by_label("Tag", exact=True).fill("debug")
+    page.get_by_label("Value").fill("yes")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("searchbox").fill("tags.debug = 'yes'")
+    expect(page.locator(".count")).to_contain_text("3 runs")
+    page.get_by_label("Choose all rows").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator(".count")).to_contain_text("0 runs")
+    page.get_by_label("Deleted runs").select_option("deleted")
+    expect(page.locator(".count")).to_contain_text("3 runs")
+    page.get_by_label("Choose all rows").click()
+    page.get_by_role("button", name="Restore", exact=True).click()
+    page.get_by_label("Deleted runs").select_option("active")
+    expect(page.locator(".count")).to_contain_text("3 runs")
+
+
+def test_a_link_shows_something_else_to_a_colleague(table, context):
+    table.get_by_role("searchbox").fill("params.depth = 4")
+    expect(table.locator(".count")).to_contain_text("2,500 runs", timeout=SOON_MS)
+    table.get_by_role("button", name="val/accuracy", exact=True).click()
+    table.get_by_role("button", name="val/accuracy ↑").click()
+    expect(table.locator(".head[aria-sort=descending]")).to_be_visible()
+    table.wait_for_timeout(800)
+    other = context.new_page()
+    other.goto(table.url)
+    expect(other.locator(".count")).to_contain_text("2,500 runs")
+    expect(other.locator("[data-row='3'] .name")).not_to_be_empty()
+    names = "[...document.querySelectorAll('.grid-row')].slice(0, 9).map(r => r.dataset.run)"
+    assert other.evaluate(names) == table.evaluate(names)
+
+
+def test_the_table_as_csv_lacks_rows_or_digits(table):
+    table.get_by_role("searchbox").fill("attributes.name LIKE '%-000%'")
+    expect(table.locator(".count")).to_contain_text("100 runs", timeout=SOON_MS)
+    with table.expect_download() as download:
+        table.get_by_role("button", name="CSV", exact=True).click()
+    text = download.value.path().read_text().splitlines()
+    assert text[0].startswith("run_id,name,status,started,duration,experiment,metrics.val/loss")
+    assert len(text) == 101
+    assert len(text[1].split(",")[6]) > 10
+
+
+def test_a_view_that_was_saved_is_gone(site, page):
+    with site.client("views") as http:
+        http.run("one", metrics={})
+    page.goto(f"{site.url}/?tenant=views&q=one&order=attributes.name+ASC")
+    expect(page.locator(".count")).to_contain_text("1 run")
+    page.get_by_label("Saved views").click()
+    page.get_by_label("Name of the view").fill("my view")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("link", name="my view")).to_be_visible()
+    page.goto(f"{site.url}/?tenant=views")
+    page.get_by_label("Saved views").click()
+    page.get_by_role("link", name="my view").click()
+    expect(page).to_have_url(f"{site.url}/?tenant=views&q=one&order=attributes.name+ASC")
+
+
+def test_a_run_that_begins_appears_only_after_a_reload(site, page):
+    page.goto(f"{site.url}/?tenant=newcomers")
+    expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()
+    code = page.get_by_label("Python that logs a run").inner_text()
+    assert site.url in code
+    compile(code, "the five lines", "exec")
+    with site.client("newcomers") as http:
+        run_id = http.run("first")
+        expect(page.locator("[data-row='0'] .name")).to_have_text("first")
+        http.call("POST", run_id, "/log-metrics", json={"metrics": {"loss": 0.25}, "step": 1})
+        page.reload()
+        expect(page.locator("[data-row='0']")).to_contain_text("0.25")
+        http.call("POST", run_id, "/log-metrics", json={"metrics": {"loss": 0.125}, "step": 2})
+        expect(page.locator("[data-row='0']")).to_contain_text("0.125")
+
+
+def test_the_table_takes_more_than_a_second_to_answer(table):
+    begun = time.perf_counter()
+    table.get_by_role("searchbox").fill("metrics.\"train/loss\" < 0.3 and params.optimizer = 'sgd'")
+    expect(table.locator(".count")).not_to_contain_text("10,000")
+    assert time.perf_counter() - begun < SOON_MS / 1_000
+
+
+def test_keys_do_nothing(table):
+    table.keyboard.press("/")
+    expect(table.get_by_role("searchbox")).to_be_focused()
+    table.locator(".grid").focus()
+    table.keyboard.press("ArrowDown")
+    table.keyboard.press("ArrowDown")
+    table.keyboard.press("x")
+    expect(table.get_by_role("toolbar", name="Chosen runs")).to_contain_text("1 run")
+    table.keyboard.press("?")
+    expect(table.get_by_role("dialog", name="Keys")).to_be_visible()
+    table.keyboard.press("Escape")
+    table.keyboard.press("Enter")
+    expect(table).to_have_url(re.compile("/runs/"))
