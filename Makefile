@@ -3,7 +3,7 @@ PORT ?= 7837
 DATA ?= stepwell-data
 URL ?= http://127.0.0.1:$(PORT)
 BIN := .venv/bin
-.PHONY: help run demo test check bench soak clean
+.PHONY: help run demo test check bench bench-peers bench-sdk soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -27,6 +27,12 @@ check: .venv/.ready ## lint, types, import contracts, file sizes; no tests
 
 bench: .venv/.ready ## measure throughput, latency, disk and memory (ARGS=)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: .venv/.ready ## the same work on MLflow and FastTrackML, installed aside (ARGS=)
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
+bench-sdk: .venv/.ready ## our client beside the others', each installed aside (ARGS=)
+	@$(BIN)/python -m benchmarks.sdk $(ARGS)
 
 soak: .venv/.ready ## run the long crash and load tests
 	@sh scripts/test-tools

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks import disk, footprint, growth, ingest, reads, searching
 from benchmarks.plan import FULL, QUICK, Plan
+from benchmarks.processes import end_cleanly
 from benchmarks.report import Result
 
 GROUPS: dict[str, Callable[[Plan], Iterator[Result]]] = {
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(names: list[str], plan: Plan) -> int:
+    end_cleanly()
     failed = []
     for name in names:
         start = time.monotonic()

@@ -15,7 +15,7 @@ import time
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -27,7 +27,7 @@ from benchmarks.api import Caller
 from benchmarks.bodies import Shape
 from benchmarks.load import Broken, Source, Tally, drive
 from benchmarks.meters import compacted
-from benchmarks.processes import Server, free_port, running, scratch, stepwell
+from benchmarks.processes import Server, end_cleanly, free_port, running, scratch, stepwell
 from benchmarks.protocols import Mlflow, Native, Talk
 from benchmarks.table import Table
 from benchmarks.timing import expect
@@ -56,7 +56,8 @@ class Peer:
     server: Server
     folder: Path
     stall: bool = False
-    runs: list[str] = field(default_factory=list)
+    searched: bool = True
+    """Filling MLflow with 5,000 runs takes minutes: once is enough."""
 
 
 def install(name: str, package: str) -> tuple[Path, str]:
@@ -128,7 +129,7 @@ def servers() -> Iterator[list[Peer]]:
         yield [
             Peer("MLflow, 1 worker", Mlflow(), one, folder / "one"),
             Peer("MLflow, 1 worker, stalled client", Mlflow(), one, folder / "one", stall=True),
-            Peer("MLflow, default workers", Mlflow(), many, folder / "many"),
+            Peer("MLflow, default workers", Mlflow(), many, folder / "many", searched=False),
             Peer("FastTrackML", Mlflow(), fast, folder / "fasttrackml"),
             Peer("Stepwell, JSON", Native(), ours, folder / "stepwell"),
             Peer("Stepwell, columnar", Native(columnar=True), ours, folder / "stepwell"),
@@ -218,7 +219,8 @@ def reads(peers: list[Peer], sizes: Sizes, table: Table) -> None:
             if peer.talk != Native(columnar=True):  # else the server was measured by JSON
                 grown = (_bytes(peer.folder) - before) / sizes.history
                 table.add("disk a point, as it stands: bytes", peer.title, grown)
-                _searches(peer, caller, sizes, table)
+                if peer.searched:
+                    _searches(peer, caller, sizes, table)
 
 
 def _whole(peer: Peer, caller: Caller, run: str, key: str, sizes: Sizes) -> None:
@@ -256,7 +258,11 @@ def _bytes(folder: Path) -> int:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, one short round")
-    sizes = QUICK if parser.parse_args(arguments).quick else Sizes()
+    parser.add_argument("--runs", type=int, help="how many runs to search in")
+    options = parser.parse_args(arguments)
+    sizes = QUICK if options.quick else Sizes()
+    sizes = replace(sizes, runs=options.runs or sizes.runs)
+    end_cleanly()
     table = Table("MLflow, 1 worker")
     table.note(f"MLflow {install('mlflow', 'mlflow')[1]}")
     table.note(f"FastTrackML {install('fasttrackml', 'fasttrackml==0.6.*')[1]}")

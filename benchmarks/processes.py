@@ -27,6 +27,11 @@ class NotReady(Exception):
     """A server ended or did not answer in time; the text holds the end of what it printed."""
 
 
+def end_cleanly() -> None:
+    """SIGTERM unwinds like an exception, so that servers are ended and folders removed."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -7,7 +7,6 @@ import os
 import sys
 
 from examples import boosting, digits_mlp
-
 from stepwell import ExperimentTracker, StepwellError
 
 FAILED, UNREACHABLE = 1, 3

@@ -17,12 +17,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import sklearn
-from examples.reports import write_card, write_csv
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
 
+from examples.reports import write_card, write_csv
 from stepwell import ActiveRun, ExperimentTracker, RunConfig
 
 EXPERIMENT = "breast-cancer-boosting"

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from examples.reports import write_card, write_csv, write_mosaic
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
+from examples.reports import write_card, write_csv, write_mosaic
 from stepwell import ActiveRun, ExperimentTracker, RunConfig
 
 EXPERIMENT = "digits-mlp"

@@ -6,10 +6,14 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from stepwell import checks
 from stepwell.errors import WrongUse
 from stepwell.records import File, FileLink
+
+MAX_COPY_BYTES: Final = 1024**3
+"""A frame's length has 32 bits."""
 
 
 def to_records(
@@ -42,8 +46,8 @@ def _record(source: Path, name: str, copy_bytes: int) -> File | FileLink:
         raise WrongUse(f"artifact {source}: no regular file")  # opening a pipe would block
     with source.open("rb") as file:
         seen = os.fstat(file.fileno())
-        if seen.st_size <= copy_bytes:
-            return File(name, file.read(copy_bytes + 1))
+        if seen.st_size <= min(copy_bytes, MAX_COPY_BYTES):
+            return File(name, file.read(MAX_COPY_BYTES))
     return FileLink(name, str(source.absolute()), seen.st_size, seen.st_mtime_ns)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from stepwell.wire import DEFAULT_PORT, DEFAULT_TENANT
 
@@ -34,7 +35,7 @@ class Config(Struct, frozen=True):
     spool_bytes: int = 8 * 1024**3
     memory_bytes: int = 64 * 1024**2
     artifact_copy_bytes: int = 8 * 1024**2
-    request_bytes: int = 1024**2
+    request_bytes: int = 512 * 1024
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 30.0
     heartbeat_s: float = 30.0
@@ -42,6 +43,18 @@ class Config(Struct, frozen=True):
     def __repr__(self) -> str:
         """Without the token: a repr ends up in logs and tracebacks."""
         return f"Config(url={self.url!r}, tenant={self.tenant!r}, mode={self.mode!r})"
+
+    def for_pickling(self) -> Config:
+        """Without the token, but for a child process: a pickle may end up in a checkpoint."""
+        context = sys.modules.get("multiprocessing.context")
+        if context is not None and context.get_spawning_popen() is not None:
+            return self
+        return replace(self, token=None)
+
+    def with_token(self) -> Config:
+        """With the environment's token, where a pickle has lost it."""
+        token = self.token or os.environ.get("STEPWELL_TOKEN")
+        return self if token == self.token else replace(self, token=token)
 
 
 def _text(text: str) -> str:
@@ -81,6 +94,8 @@ def _url(text: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme.lower() not in ("http", "https") or not rest.strip("/"):
         raise ValueError("not an http or https address")
+    if "@" in rest.partition("/")[0]:
+        raise ValueError("an address has no password in it; use STEPWELL_TOKEN")
     return url.rstrip("/")
 
 
@@ -149,7 +164,8 @@ def load(arguments: Mapping[str, object], environ: Mapping[str, str]) -> tuple[C
         try:
             values[setting.name] = setting.parse(str(given))
         except ValueError as error:
-            shown = "the value" if setting.name == "token" else repr(given)
+            secret = setting.name == "token" or "@" in str(given)
+            shown = "the value" if secret else repr(given)
             wrong.append(f"{source}: {shown} is ignored ({error})")
     values.setdefault("spool_dir", default_spool_dir(environ))
     return Config(**values), wrong

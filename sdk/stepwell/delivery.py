@@ -48,27 +48,36 @@ class RunReply(msgspec.Struct):
     """As much of a run as its writer looks at."""
 
     run_id: str
-    name: str = ""
+    name: str | None = None
     status: str = "running"
     stop_requested: bool = False
 
 
+Told = Callable[[str], None]
+Heard = Callable[[str | None, bool], None]
+
+
+def _nobody(name: str | None, stop_requested: bool) -> None: ...
+
+
 class Delivery:
-    """One spool and the transport it goes through.  For one thread."""
+    """One spool and the transport it goes through.  For one thread.
+
+    ``refused`` is called with a sentence, ``heard`` with what an acknowledgement says of the run,
+    before anybody can see that it came.
+    """
 
     def __init__(
-        self, spool: Spool, transport: Transport, on_refused: Callable[[str], None]
+        self, spool: Spool, transport: Transport, refused: Told, heard: Heard = _nobody
     ) -> None:
         self.spool = spool
-        self.stop_requested = False
-        self.run_name: str | None = None
         self.refused = 0
         self._transport = transport
-        self._on_refused = on_refused
+        self._tell_refused = refused
+        self._heard = heard
         self._parts: deque[Part] = deque()
         self._window: Window | None = None
         self._blame: dict[str, int] = {}
-        self._last_verdict = ""
 
     def step(self) -> bool:
         """One exchange.  False: nothing waits.  Raises Trouble: the same again later."""
@@ -76,6 +85,7 @@ class Delivery:
             window = self.spool.read(self.spool.config.request_bytes // 2)
             if not window.records:
                 return False
+            _breathe()
             self._parts = deque(plan(window.records))
             self._window = window
         if self._parts:
@@ -91,7 +101,6 @@ class Delivery:
             self._digest(Heartbeat(), self._send(Heartbeat()))
 
     def _exchange(self, part: Part) -> None:
-        time.sleep(0)  # lets the training have the interpreter between two stretches of ours
         try:
             self._digest(part, self._send(part))
         except FileChanged as error:
@@ -102,7 +111,9 @@ class Delivery:
         self._parts.popleft()
 
     def _send(self, part: Part) -> Response:
+        _breathe()
         wanted = request(part, self.spool.head)
+        _breathe()
         try:
             if isinstance(part, FileLink):
                 with _Upload(part) as body:
@@ -130,12 +141,11 @@ class Delivery:
         try:
             if isinstance(part, Create | Resume):
                 run = decoded(response, RunReply)
-                self.run_name = run.name or self.run_name
-                self.stop_requested |= run.stop_requested
+                self._heard(run.name, run.stop_requested)
             elif isinstance(part, End):
                 decoded(response, EndReply)
             elif isinstance(part, Series | Texts | Heartbeat):
-                self.stop_requested |= decoded(response, BatchReply).stop_requested
+                self._heard(None, decoded(response, BatchReply).stop_requested)
         except BadReply as error:
             raise Trouble(str(error)) from error
         if isinstance(part, Series):
@@ -176,7 +186,7 @@ class Delivery:
                 self._blame[series.key] = self._blame.get(series.key, 0) + 1
         self.refused += items(part)
         where = self._note_refusal(part, reason)
-        self._on_refused(f"{reason} ({describe(part)}{where})")
+        self._tell_refused(f"{reason} ({describe(part)}{where})")
 
     def _note_refusal(self, part: Part, reason: str) -> str:
         """Into ``<spool>/refused/<run>.jsonl``, so that it is not gone.  Best effort, bounded."""
@@ -239,6 +249,14 @@ class _Upload:
         now = os.fstat(self._file.fileno())
         if (now.st_size, now.st_mtime_ns) != (self._link.size, self._link.modified_ns):
             raise FileChanged(f"{self._link.source}: changed since it was logged")
+
+
+def _breathe() -> None:
+    """Let the training have the interpreter between two stretches of ours, none of them long.
+
+    Not sleep(0), after which this thread may well be quicker than the one that waits.
+    """
+    time.sleep(0.0001)
 
 
 def items(part: Part) -> int:

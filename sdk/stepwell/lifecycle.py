@@ -15,11 +15,14 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from stepwell.run import ActiveRun
     from stepwell.wire import EndStatus
+
+
+SHORTEST_PERIOD_S: Final = 0.01
 
 
 class Lifecycle:
@@ -60,7 +63,7 @@ class Lifecycle:
                 if not runs:
                     self._drainer = None
                     return
-            time.sleep(min(run.drain_period_s for run in runs))
+            time.sleep(max(SHORTEST_PERIOD_S, min(run.drain_period_s for run in runs)))
             for run in runs:
                 with contextlib.suppress(Exception):
                     run.drain()
@@ -70,8 +73,7 @@ class Lifecycle:
     def _at_exit(self) -> None:
         if not self.runs:
             return
-        interactive = hasattr(sys, "ps1") or "IPython" in sys.modules
-        failure = None if interactive else getattr(sys, "last_type", None)
+        failure = None if _is_interactive() else getattr(sys, "last_type", None)
         status: EndStatus = "finished"
         if failure is not None:
             status = "killed" if issubclass(failure, KeyboardInterrupt) else "failed"
@@ -135,6 +137,12 @@ class Lifecycle:
         if package.parent_process() is not None:
             self._child = os.getpid()
             util.Finalize(None, self._at_exit, exitpriority=10)
+
+
+def _is_interactive() -> bool:
+    """Whether the last exception may be one that somebody at a prompt saw and survived."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    return hasattr(sys, "ps1") or sys.flags.interactive > 0 or shell() is not None
 
 
 LIFECYCLE = Lifecycle()

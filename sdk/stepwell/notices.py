@@ -6,10 +6,6 @@ Not ``warnings``: they become exceptions where somebody asked for that.
 from __future__ import annotations
 
 import contextlib
-import logging
-from typing import Final
-
-LOG: Final = logging.getLogger("stepwell")
 
 
 class Notices:
@@ -29,20 +25,24 @@ class Notices:
     def once(self, topic: str, text: str, *values: object) -> None:
         if topic not in self._said:
             self._said.add(topic)
-            self.say(logging.WARNING, text, *values)
+            self.say("warning", text, *values)
 
     def outage(self, reason: str, waiting: int, where: str) -> None:
         """One line an outage, however long it lasts."""
         if not self._outage:
             self._outage = True
             text = "%s. Training goes on; %s wait in %s and are sent when it works again"
-            self.say(logging.WARNING, text, reason, f"{waiting:,} items", where)
+            self.say("warning", text, reason, f"{waiting:,} items", where)
 
     def recovered(self) -> None:
         if self._outage:
             self._outage = False
-            self.say(logging.INFO, "the server answers again")
+            self.say("info", "the server answers again")
 
-    def say(self, level: int, text: str, *values: object) -> None:
+    def say(self, level: str, text: str, *values: object) -> None:
         with contextlib.suppress(Exception):  # a handler of the application's may do anything
-            LOG.log(level, "stepwell: %s: %s", self._about, text % values)
+            import logging  # a slow import, for something that happens seldom
+
+            log = getattr(logging.getLogger("stepwell"), level)
+            line = " ".join((text % values).split())  # what a server says may have any shape
+            log("stepwell: %s: %s", self._about, line)

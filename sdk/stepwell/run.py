@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from stepwell import checks
 from stepwell.artifacts import to_records
@@ -50,7 +50,7 @@ class ActiveRun:
         self.status: str = "running"
         self.drain_period_s = config.buffer_age_ms / 2000
         self._name, self.experiment_name = names
-        self._config = config
+        self._config = config.with_token()
         self._head = head
         self._ends = ends
         self._make_transport = transport
@@ -128,6 +128,9 @@ class ActiveRun:
 
         What it does not have stays in the spool, and goes on being sent while the process lives.
         """
+        if status not in get_args(EndStatus):
+            self._wrong(f"a run does not end as {status!r} but as {', '.join(get_args(EndStatus))}")
+            status = "finished"
         with contextlib.suppress(Exception):
             self.begin_end(status, timeout_s)
             return self.await_end()
@@ -135,9 +138,7 @@ class ActiveRun:
 
     def begin_end(self, status: EndStatus, timeout_s: float | None = None) -> None:
         """Write the end down; :meth:`await_end` waits for it."""
-        if timeout_s is not None or self._deadline is None:
-            wait_s = self._config.exit_timeout_s if timeout_s is None else timeout_s
-            self._deadline = time.monotonic() + wait_s
+        begun = time.monotonic()
         if self.status == "running":
             self.drain()
             self.status = status
@@ -145,6 +146,9 @@ class ActiveRun:
             if self._ends:
                 self._buffer.put_quietly(End(status, time.time_ns() // 1_000_000))
         self.drain()
+        if timeout_s is not None or self._deadline is None:
+            wait_s = self._config.exit_timeout_s if timeout_s is None else timeout_s
+            self._deadline = begun + wait_s
 
     def await_end(self) -> bool:
         """Until the deadline that :meth:`begin_end` set; the process's exit shares it."""
@@ -176,6 +180,11 @@ class ActiveRun:
         return self._buffer.pending + (self._spool.pending if self._spool else 0)
 
     @property
+    def wrong_uses(self) -> int:
+        """How many items were dropped because they could not be right."""
+        return self._notices.wrong_uses
+
+    @property
     def stop_requested(self) -> bool:
         return self._stop_requested
 
@@ -192,7 +201,7 @@ class ActiveRun:
 
     def __reduce__(self) -> tuple[Any, ...]:
         names = (self._name, self.experiment_name)
-        return ActiveRun, (self._config, self._head, names)
+        return ActiveRun, (self._config.for_pickling(), self._head, names)
 
     def __repr__(self) -> str:
         return f"<ActiveRun {self.run_id} {self.status}>"
@@ -266,7 +275,7 @@ class ActiveRun:
 
     def _start(self) -> None:
         self._buffer.room = max(1, self._config.buffer_points)
-        self._deadline = None if self.status == "running" else self._deadline
+        self._deadline = None
         try:
             LIFECYCLE.add(self)
             if self._config.mode == "online" and self._spool is not None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import random
+import os
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from stepwell.delivery import Delivery, Trouble
 from stepwell.notices import Notices
-from stepwell.records import Head
-from stepwell.spool import Position, Spool, leftovers
+from stepwell.spool import Position, Spool, folders, leftover
 from stepwell.transport import Transport
 
 FIRST_PAUSE_S: Final = 0.5
@@ -21,6 +21,7 @@ LONGEST_PAUSE_S: Final = 30.0
 POLL_S: Final = 0.002
 LONGEST_PATIENCE_S: Final = 600.0
 """How far a Retry-After is believed."""
+LONGEST_JOIN_S: Final = 60.0
 WATCHED_PAUSE_S: Final = 1.0
 """The longest pause between two tries while somebody waits for a flush."""
 
@@ -32,7 +33,8 @@ class Backoff:
         self._ceiling = FIRST_PAUSE_S
 
     def next_s(self) -> float:
-        pause = random.uniform(self._ceiling / 2, self._ceiling)
+        jitter = int.from_bytes(os.urandom(4)) / 2**32  # importing random is slow
+        pause = self._ceiling * (1 + jitter) / 2
         self._ceiling = min(self._ceiling * 2, LONGEST_PAUSE_S)
         return pause
 
@@ -58,8 +60,10 @@ class Sender:
         self._config = spool.config
         self._transport = transport
         self._notices = notices
-        self._own = Delivery(spool, transport, self._refused)
-        self._left: deque[Delivery] = deque()
+        self._own = Delivery(spool, transport, self._refused, run.heard)
+        self._ours: deque[Delivery] = deque()
+        self._other: Delivery | None = None
+        self._folders: deque[Path] = deque()
         # A signal handler may wake it in the middle of a wake: no lock of Python's own does that.
         self._work: SimpleQueue[None] = SimpleQueue()
         self._backoff = Backoff()
@@ -93,14 +97,14 @@ class Sender:
         self._finishing = True
         self._work.put(None)
         if threading.current_thread() is not self._thread:
-            self._thread.join(max(0.0, deadline - _now()))
+            self._thread.join(max(0.0, min(deadline - _now(), LONGEST_JOIN_S)))
 
     # --- the thread ------------------------------------------------------------------------------
 
     def _send(self) -> None:
         with contextlib.suppress(Exception):
             self._find_leftovers()
-        while not self._is_done():
+        while not self._done:
             pause = self._pause()
             if pause > 0:
                 self._rest(pause)
@@ -123,62 +127,68 @@ class Sender:
                 self._work.get_nowait()
 
     def _is_done(self) -> bool:
-        if self._done or not self._finishing or self._spool.acked < self._spool.end:
-            return self._done
+        if not self._finishing or self._spool.acked < self._spool.end:
+            return False
         if not self._swept:  # a forked child may have died with something in its spool
             self._swept = True
             self._find_leftovers()
-        if self._left and self._is_own(self._left[0].spool.head):
+        if self._ours:
             return False
         self._done = self._run.retire(self._spool)
         return self._done
 
     def _advance(self) -> bool:
         """One exchange of whatever is most urgent.  False: nothing to do."""
-        moved = self._send_leftover(own=True) or self._own.step() or self._send_leftover(own=False)
+        moved = self._send_ours() or self._own.step() or self._send_other()
         if moved:
             self._beat = _now()
             self._notices.recovered()
-            self._run.heard(self._own.run_name, self._own.stop_requested)
         elif _now() - self._beat >= self._config.heartbeat_s:
             self._beat = _now()
             self._own.heartbeat()
-            self._run.heard(self._own.run_name, self._own.stop_requested)
             self._find_leftovers()
         return moved
 
-    def _send_leftover(self, *, own: bool) -> bool:
-        """One exchange for a dead process: of this run, before anything new; of others, at leisure.
-
-        Another run's trouble is no trouble of ours.
-        """
-        if not self._left or self._is_own(self._left[0].spool.head) is not own:
+    def _send_ours(self) -> bool:
+        """One exchange for a dead process of this run: before anything new."""
+        if not self._ours:
             return False
-        if not own and (self._finishing or _now() < self._leisure):
-            return False
-        delivery = self._left[0]
-        try:
-            if not delivery.step():
-                self._left.popleft()
-                delivery.spool.close()
-        except Trouble:
-            if own:
-                raise
-            self._left.rotate(-1)
-            self._leisure = _now() + LONGEST_PAUSE_S
-            return False
+        if not self._ours[0].step():
+            self._ours.popleft().spool.close()
         return True
 
-    def _find_leftovers(self) -> None:
-        for spool in leftovers(self._config, lambda head: head.url == self._config.url):
-            delivery = Delivery(spool, self._transport, self._refused)
-            if self._is_own(spool.head):
-                self._left.appendleft(delivery)
-            else:
-                self._left.append(delivery)
+    def _send_other(self) -> bool:
+        """One exchange for a dead process of another run, at leisure.  Its trouble is not ours."""
+        if self._finishing or _now() < self._leisure:
+            return False
+        while self._other is None and self._folders:
+            spool = leftover(self._folders.popleft(), self._config)
+            if spool is not None:
+                self._other = Delivery(spool, self._transport, self._refused)
+        if self._other is None:
+            return False
+        try:
+            if self._other.step():
+                return True
+        except Trouble:
+            self._leisure = _now() + LONGEST_PAUSE_S
+        self._other.spool.close()
+        self._other = None
+        return _now() >= self._leisure
 
-    def _is_own(self, head: Head) -> bool:
-        return head.run_id == self._spool.head.run_id
+    def _find_leftovers(self) -> None:
+        """Of this run, at once; of others only the folders: there may be thousands."""
+        found = [path for path in folders(self._config.spool_dir) if path != self._spool.folder]
+        ours = [path for path in found if path.name.startswith(self._spool.head.run_id)]
+        for path in ours:
+            spool = leftover(path, self._config)
+            if spool is not None:
+                self._ours.append(Delivery(spool, self._transport, self._refused))
+        self._folders = deque(path for path in found if path not in ours)
+
+    def _spools(self) -> list[Spool]:
+        held = [self._own, *self._ours, *([self._other] if self._other else [])]
+        return [delivery.spool for delivery in held]
 
     def _pause(self) -> float:
         """How long to wait before the next exchange, in seconds."""
@@ -196,7 +206,7 @@ class Sender:
 
     def forget(self) -> None:
         """In a forked child: the thread is not there, and what it held belongs to the parent."""
-        for spool in [self._spool, *(delivery.spool for delivery in self._left)]:
+        for spool in self._spools():
             spool.forget()
 
     def _refused(self, text: str) -> None:
@@ -204,7 +214,7 @@ class Sender:
 
     def _close(self) -> None:
         with contextlib.suppress(OSError):
-            for spool in [self._spool, *(delivery.spool for delivery in self._left)]:
+            for spool in self._spools():
                 spool.close()
         self._transport.close()
 

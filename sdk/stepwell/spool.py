@@ -20,7 +20,6 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from struct import Struct as Layout
 from typing import Final, NamedTuple
@@ -194,9 +193,14 @@ class Spool:
             return None
         spool = cls(config, Head("", "", ""))
         spool.folder, spool._owner = folder, owner
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            spool._segments[int(path.stem)] = FileSegment(path)
-        if any(s.size and s.read(0, len(MAGIC)) != MAGIC for s in spool._segments.values()):
+        try:
+            for path in sorted(folder.glob(f"*{SUFFIX}")):
+                spool._segments[int(path.stem)] = FileSegment(path)
+        except (OSError, ValueError) as error:
+            spool.forget()
+            raise OSError(f"{folder}: {error}") from error
+        starts = [segment.read(0, len(MAGIC)) for segment in spool._segments.values()]
+        if not all(MAGIC.startswith(start) for start in starts):
             spool.forget()  # a newer client's, or no spool at all: never touched
             return None
         first = min(spool._segments, default=1)
@@ -318,21 +322,18 @@ def folders(spool_dir: Path) -> list[Path]:
     return [spool_dir / name for name in sorted(names)]
 
 
-def leftovers(config: Config, wanted: Callable[[Head], bool]) -> list[Spool]:
-    """The spools of dead processes that ``wanted`` takes; empty ones are cleared away."""
-    found = []
-    for folder in folders(config.spool_dir):
-        try:
-            spool = Spool.adopt(folder, config)
-        except OSError:
-            continue  # gone meanwhile, or not ours to read
-        if spool is None:
-            continue
-        if not spool.has_more() or not wanted(spool.head):
-            spool.close()
-        else:
-            found.append(spool)
-    return found
+def leftover(folder: Path, config: Config) -> Spool | None:
+    """What a dead process left in a folder for our server, if it did; an empty one goes."""
+    try:
+        spool = Spool.adopt(folder, config)
+    except OSError:
+        return None  # gone meanwhile, or not ours to read
+    if spool is None:
+        return None
+    if spool.has_more() and spool.head.url == config.url:
+        return spool
+    spool.close()
+    return None
 
 
 def _new_folder(spool_dir: Path, run_id: str) -> tuple[Path, Ownership]:

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -17,11 +17,13 @@ from stepwell.errors import StepwellError, WrongUse
 from stepwell.ids import hash_of_run_id, new_run_id, parse_run_id, tenant_hash
 from stepwell.lifecycle import LIFECYCLE
 from stepwell.notices import Notices
-from stepwell.reader import MetricArrays, Reader, Run
 from stepwell.records import AnyRecord, Create, Head, Resume
 from stepwell.run import ActiveRun
 from stepwell.transport import HttpTransport
 from stepwell.wire import MAX_NAME_CHARS, MAX_TEXT_CHARS, Artifact, CreateRun
+
+if TYPE_CHECKING:
+    from stepwell.reader import MetricArrays, Reader, Run
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -201,8 +203,7 @@ class ExperimentTracker:
         limit: int | None = None,
     ) -> list[Run]:
         """The runs that match, all of them unless ``limit`` says how many."""
-        for run in list(LIFECYCLE.runs.values()):
-            run.flush()
+        self._settle(None)
         order = [order_by] if isinstance(order_by, str) else list(order_by or ())
         return self._read().search(experiment_name, filter, order, limit)
 
@@ -218,17 +219,20 @@ class ExperimentTracker:
         self._settle(run_id)
         return self._read().download(run_id, path, destination)
 
-    def _settle(self, run_id: str) -> None:
-        """What this process logged into the run should be there to be read."""
-        plain = parse_run_id(run_id)
+    def _settle(self, run_id: str | None) -> None:
+        """What this process logged into a run, or into any, should be there to be read."""
+        wanted = None if run_id is None else parse_run_id(run_id)
+        deadline = time.monotonic() + self.config.exit_timeout_s
         for run in list(LIFECYCLE.runs.values()):
-            if run.run_id == plain:
-                run.flush()
+            if run_id is None or run.run_id == wanted:
+                run.flush(max(0.0, deadline - time.monotonic()))
 
     def _read(self) -> Reader:
         if self.config.mode != "online":
             raise StepwellError(f"nothing can be read in mode {self.config.mode}")
         if self._reader is None or self._reader.pid != os.getpid():
+            from stepwell.reader import Reader  # most trainings read nothing
+
             self._reader = Reader(self.config, HttpTransport(self.config))
         return self._reader
 
@@ -242,6 +246,3 @@ class _Asked(Struct):
     run_name: str | None
     tags: Mapping[str, Any] | None
     params: Mapping[str, Any] | None
-
-
-__all__ = ["ExperimentTracker", "MetricArrays", "Run", "RunConfig"]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 BLOCK_BYTES: Final = 64 * 1024
+MAX_REPLY_BYTES: Final = 256 * 1024**2
 T = TypeVar("T")
 
 
@@ -111,7 +112,9 @@ def _received(answer: BaseHTTPResponse, sink: IO[bytes] | None) -> Response:
     headers = {name.lower(): value for name, value in answer.headers.items()}
     response = Response(answer.status, headers)
     if sink is None or not response.ok:
-        response.body = answer.read()
+        response.body = answer.read(MAX_REPLY_BYTES)
+        if answer.length_remaining:
+            raise OSError(f"an answer of more than {MAX_REPLY_BYTES} bytes")
     else:
         for block in answer.stream(BLOCK_BYTES):
             sink.write(block)

@@ -84,17 +84,17 @@ class Backlog:
         """Nothing of this run can be compacted as it is (damage): leave it until more comes."""
         self._stuck.add(run)
 
-    def next_run(self, *, everything: bool = False) -> int | None:
-        """The run whose turn it is; with ``everything`` any run that has rows."""
+    def most_urgent(self, *, everything: bool = False) -> tuple[float, int] | None:
+        """How urgent which run is, for the one whose turn it is; ``everything``: any with rows."""
         now = time.monotonic()
         pressure = self.bytes / self._max_bytes
-        best, best_urgency = None, 0.0
+        best: tuple[float, int] | None = None
         for run, waiting in self._runs.items():
             if run in self._stuck:
                 continue
             urgency = waiting.urgency(now, pressure) + (1e-9 if everything else 0.0)
-            if urgency > best_urgency:
-                best, best_urgency = run, urgency
+            if urgency > 0 and (best is None or urgency > best[0]):
+                best = urgency, run
         return best
 
     def pause_s(self) -> float:

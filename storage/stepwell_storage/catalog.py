@@ -27,6 +27,7 @@ from stepwell_storage.runs import Runs, RunState
 from stepwell_storage.statements import sql
 
 ENDED = frozenset(("finished", "failed", "killed"))
+_LIFE_EVENT = {"deleted": "deleted", "active": "restored"}
 
 
 class CreateRun(Job):
@@ -159,6 +160,7 @@ class Catalog:
             self._runs.changed()
             for state in self._runs.in_experiment(number):
                 state.deleted = lifecycle == "deleted"
+                self._events.publish(state.run_id, _LIFE_EVENT[lifecycle], {})
 
         self._after_commit(mark)
 
@@ -247,7 +249,7 @@ class Catalog:
         rows = await tx.fetch(sql.run_row, (run_id,))
         if not rows:
             raise NotFound(f"there is no run {run_id}")
-        number, name, description, status, start, end, stop, lifecycle = rows[0]
+        number, name, description, status, end, stop, lifecycle, heartbeat = rows[0]
         if lifecycle == "deleted" and change.lifecycle is None:
             raise Conflict(f"run {run_id} is deleted; restore it to change it")
         now = now_ms()
@@ -266,7 +268,7 @@ class Catalog:
             int(stop),
             new_lifecycle,
             now if new_lifecycle == "deleted" else None,
-            now,
+            now if new_status == "running" and status != "running" else heartbeat,
             number,
         )
         await tx.execute(sql.update_run, values)
@@ -303,7 +305,7 @@ class Catalog:
         if change.stop_requested:
             publish(run_id, "stop", {})
         if change.lifecycle is not None:
-            publish(run_id, "deleted" if change.lifecycle == "deleted" else "restored", {})
+            publish(run_id, _LIFE_EVENT[change.lifecycle], {})
 
     def commit(self) -> None:
         self._run_ids.commit()

@@ -24,7 +24,7 @@ from stepwell_storage.records import Position
 from stepwell_storage.sqlite import Sqlite, read_only
 from stepwell_storage.statements import sql
 from stepwell_storage.store import is_tenant_name, take_lock
-from stepwell_storage.summaries import decode as decode_summary, encode as encode_summary, summarise
+from stepwell_storage.summaries import decode as decode_summary, summarise
 
 Report = Callable[[str], None]
 
@@ -183,8 +183,7 @@ class _Tenant:
             ):
                 self._problem("its range is not that of its points", **here)
             try:
-                decode_summary(summary)
-                if summary != encode_summary(summarise(points)):
+                if decode_summary(summary) != summarise(points):
                     self._problem("its summary is not that of its points", **here)
             except Corrupt as error:
                 self._problem(error.reason, **here)

@@ -92,20 +92,24 @@ class Compiler:
                 return _negation(condition) if negated else condition
 
     def _predicate(self, predicate: Predicate) -> Sql:
-        of = operand(predicate.field, self.sources, "filter")
-        match predicate:
-            case IsNull(negated=negated):
-                return _null(of, negated)
-            case In(values=values, negated=negated):
-                parts = _membership(of, values, negated)
-                condition = _all(parts) if negated else _any(parts)
-            case Comparison(operator="=" | "!=" | "<" | "<=" | ">" | ">=", value=value):
-                condition = _comparison(of, predicate.operator, value)
-            case Comparison(operator=operator, value=value):
-                condition = _pattern(of, operator, value)
-        if of.absent:
-            return FALSE
-        return condition._replace(text=of.within.replace("{}", condition.text))
+        return of_operand(operand(predicate.field, self.sources, "filter"), predicate)
+
+
+def of_operand(of: Operand, predicate: Predicate) -> Sql:
+    """A predicate on some columns.  Raises Invalid where they are of another type."""
+    match predicate:
+        case IsNull(negated=negated):
+            return _null(of, negated)
+        case In(values=values, negated=negated):
+            parts = _membership(of, values, negated)
+            condition = _all(parts) if negated else _any(parts)
+        case Comparison(operator="=" | "!=" | "<" | "<=" | ">" | ">=", value=value):
+            condition = _comparison(of, predicate.operator, value)
+        case Comparison(operator=operator, value=value):
+            condition = _pattern(of, operator, value)
+    if of.absent:
+        return FALSE
+    return condition._replace(text=of.within.replace("{}", condition.text))
 
 
 def _null(of: Operand, negated: bool) -> Sql:

@@ -36,8 +36,11 @@ class Database(Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
     def snapshot(self, timeout_s: float = 30.0) -> AbstractAsyncContextManager[Reader]: ...
-    async def maintain(self) -> None:
-        """Give freed pages back, as much as is cheap now.  Called by the committer when idle."""
+    async def maintain(self) -> bool:
+        """Give some freed pages back to the file system; whether there are more.
+
+        Belongs to the committer, like ``transaction``, and is called when little is written.
+        """
 
     async def close(self) -> None: ...
 

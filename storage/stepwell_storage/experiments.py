@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from stepwell_storage import cursors
+from stepwell_storage import cursors, listing
 from stepwell_storage.catalog import experiment_of
 from stepwell_storage.database import Reader, in_list
 from stepwell_storage.errors import NotFound
 from stepwell_storage.names import pages
-from stepwell_storage.records import Experiment, ExperimentPage, NewRun, Run
+from stepwell_storage.records import Experiment, ExperimentPage, ListQuery, NewRun, Run
 from stepwell_storage.statements import sql
 
 
@@ -31,6 +31,24 @@ async def page(
     next_cursor = cursors.encode("experiments", found[-1].number) if more else None
     total = (await reader.fetch(sql.count_experiments, (lifecycle, lifecycle)))[0][0]
     return ExperimentPage(found, next_cursor, total)
+
+
+async def search(reader: Reader, query: ListQuery) -> tuple[list[Experiment], str | None]:
+    """A page in the filter's language, with the next cursor; without run counts."""
+    numbers, cursor = await listing.find(reader, listing.EXPERIMENTS, query)
+    return await numbered(reader, numbers), cursor
+
+
+async def numbered(reader: Reader, numbers: Sequence[int]) -> list[Experiment]:
+    """Those of the experiments that exist, in this order; without run counts."""
+    found: dict[int, Experiment] = {}
+    for some in pages(numbers):
+        for row in await reader.fetch(in_list(sql.experiments_by_numbers, len(some)), some):
+            found[row[0]] = experiment_of(row)
+        tags = await reader.fetch(in_list(sql.experiment_tags, len(some)), some)
+        for number, name, value in tags:
+            found[number].tags[name] = value
+    return [found[number] for number in numbers if number in found]
 
 
 async def _complete(reader: Reader, bare: Sequence[Experiment]) -> list[Experiment]:

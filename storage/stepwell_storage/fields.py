@@ -44,6 +44,13 @@ class Attribute(NamedTuple):
 
 
 _IN_EXPERIMENT: Final = "+r.experiment in (select e.number from experiment e where {})"
+_USING: Final = (
+    "r.id in (select u.run from dataset_use u join dataset d on d.id = u.dataset where {})"
+)
+_ARTIFACT_URI: Final = (
+    "(coalesce(e.artifact_location, 'mlflow-artifacts:/' || cast(e.number as text))"
+    " || '/' || r.run_id || '/artifacts')"
+)
 _NAME: Final = Attribute("r.name", "text")
 _START: Final = Attribute("+r.start_time", "integer")
 # The difference of two int64 may be none.  Times of 73 million years and more have no duration.
@@ -71,10 +78,22 @@ ATTRIBUTES: Final = {
     "start_time": _START,
     "created": _START,
     "end_time": Attribute("r.end_time", "integer", nullable=True),
+    "artifact_uri": Attribute(_ARTIFACT_URI, "text", within=_IN_EXPERIMENT),
     "heartbeat_at": Attribute("r.heartbeat_at", "integer"),
     "duration": _DURATION,
     "duration_seconds": _DURATION,
 }
+DATASETS: Final = {
+    "name": Attribute("d.name", "text", within=_USING),
+    "digest": Attribute("d.digest", "text", within=_USING),
+    "context": Attribute(
+        "t.value",
+        "text",
+        within="r.id in (select t.run from dataset_use_tag t"
+        " where t.name = 'mlflow.data.context' and {})",
+    ),
+}
+"""True of a run when any of its datasets is so."""
 _COLUMNS: Final[dict[Aggregate | None, str]] = {
     None: "last",
     "last": "last",
@@ -93,6 +112,15 @@ def attribute(found: Field, path: str) -> Attribute:
     if known is None:
         names = ", ".join(name for name in ATTRIBUTES if name.islower() and " " not in name)
         message = f"unknown attribute {found.key[:40]}: the attributes are {names}"
+        raise invalid(path, found.position, message)
+    return known
+
+
+def dataset(found: Field, path: str) -> Attribute:
+    """Raises Invalid, which lists what can be asked of datasets."""
+    known = DATASETS.get(found.key)
+    if known is None:
+        message = f"unknown key {found.key[:40]} of datasets: there are {', '.join(DATASETS)}"
         raise invalid(path, found.position, message)
     return known
 
@@ -181,6 +209,9 @@ def operand(found: Field, sources: Sources, path: str) -> Operand:
         is_text = known.meaning == "text"
         text, number = (known.sql, None) if is_text else (None, known.sql)
         return Operand(found.key, text, number, known.meaning, known.nullable, known.within)
+    if found.entity == "datasets":
+        known = dataset(found, path)
+        return Operand(found.key, known.sql, None, "text", False, known.within)
     source = sources.find(found, path)
     absent = source is None
     value = f"{source.alias}.value" if source else _NO_TEXT

@@ -28,7 +28,7 @@ from stepwell_storage.tokens import Token, invalid, tokens, unquote
 
 MAX_DEPTH: Final = 100
 
-Entity = Literal["metrics", "params", "tags", "attributes"]
+Entity = Literal["metrics", "params", "tags", "attributes", "datasets"]
 Aggregate = Literal["last", "min", "max", "count"]
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "like", "not like", "ilike", "not ilike"]
 
@@ -45,6 +45,8 @@ ENTITIES: Final[dict[str, Entity]] = {
     "attribute": "attributes",
     "attr": "attributes",
     "run": "attributes",
+    "datasets": "datasets",
+    "dataset": "datasets",
 }
 _AGGREGATES: Final[tuple[Aggregate, ...]] = ("last", "min", "max", "count")
 _SIGNS: Final[tuple[Operator, ...]] = ("=", "!=", "<", "<=", ">", ">=")
@@ -331,7 +333,8 @@ class _Parser:
             raise invalid(
                 self._path,
                 token.start,
-                f"unknown entity {prefix[:40]}: expected metrics, params, tags or attributes",
+                f"unknown entity {prefix[:40]}: expected metrics, params, tags, attributes"
+                " or datasets",
             )
         return Field(entity, self._key(token, key), aggregate, token.start)
 

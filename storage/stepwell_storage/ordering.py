@@ -6,6 +6,7 @@ both directions.  Numbers of a parameter come before its texts.  Text is ordered
 last column is always the run id, so the order is total.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -13,7 +14,7 @@ from stepwell_storage import ranges
 from stepwell_storage.database import Bind
 from stepwell_storage.errors import BadCursor, Invalid
 from stepwell_storage.fields import Operand, Sources, Sql, attribute, operand
-from stepwell_storage.filters import OrderItem, parse_order
+from stepwell_storage.filters import parse_order
 
 TEXT_CHARS: Final = 250
 
@@ -38,7 +39,9 @@ RUN_ID: Final = Column("run_id", Sql("r.run_id"), str)
 NEWEST_FIRST: Final = Column("k0", Sql("r.start_time"), int, descending=True)
 
 
-def columns(order_by: Sequence[str], sources: Sources) -> list[Column]:
+def columns(
+    order_by: Sequence[str], sources: Sources, *, params_as_text: bool = False
+) -> list[Column]:
     """The columns of an order, by default the newest first.  Raises Invalid."""
     if not order_by:
         return [NEWEST_FIRST, RUN_ID]
@@ -47,13 +50,17 @@ def columns(order_by: Sequence[str], sources: Sources) -> list[Column]:
     for text in order_by:
         item = parse_order(text)
         of = operand(item.field, sources, "order_by")
+        if item.field.entity == "datasets":
+            raise Invalid("order_by", "a run has many datasets: they give no order")
+        if item.field.entity == "params" and params_as_text:
+            of = of._replace(number=None)
         place = (item.field.entity, item.field.key, item.field.aggregate or "last")
         if item.field.entity == "attributes":
             place = ("attributes", attribute(item.field, "order_by").sql, "last")
         if place in seen:
             raise Invalid("order_by", f"ordered by {text.strip()[:60]} twice")
         seen.add(place)
-        found += _of_item(item, of, len(found))
+        found += of_item(of, len(found), descending=item.descending)
     return [*found, RUN_ID]
 
 
@@ -63,15 +70,15 @@ def is_newest_first(found: Sequence[Column]) -> bool:
 
 def needs_experiment(found: Sequence[Column]) -> bool:
     """Whether the statement must join the run's experiment as ``e``."""
-    return any(column.sql.text.startswith("e.") for column in found)
+    return any(re.search(r"\be\.", column.sql.text) for column in found)
 
 
-def _of_item(item: OrderItem, of: Operand, first: int) -> list[Column]:
+def of_item(of: Operand, first: int, *, descending: bool) -> list[Column]:
     """One to three columns: how present the value is, where it needs saying, then the value."""
     is_metric = of.meaning == "double" and of.text is None
-    parts = [_metric(of, item.descending)] if is_metric else _parts(of)
+    parts = [_metric(of, descending)] if is_metric else _parts(of)
     return [
-        Column(f"k{first + number}", sql, kind, item.descending and not is_rank)
+        Column(f"k{first + number}", sql, kind, descending and not is_rank)
         for number, (sql, kind, is_rank) in enumerate(parts)
     ]
 

@@ -62,7 +62,9 @@ class Plan:
         compiler = Compiler(sources)
         if expression is not None:
             compiler.require(expression)
-        self._columns = ordering.columns(query.order_by, sources)
+        self._columns = ordering.columns(
+            query.order_by, sources, params_as_text=query.params_as_text
+        )
         self._sources = list(sources)
         self._conditions = _of_run(query) + compiler.conditions
         self._run_conditions = compiler.run_conditions

@@ -73,7 +73,7 @@ insert into run (id, run_id, experiment, name, description, user_id, parent_run_
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, null, ?, 0, 'active');
 
 -- run_row: what a change of a run needs
-select id, name, description, status, start_time, end_time, stop_requested, lifecycle from run where run_id = ?;
+select id, name, description, status, end_time, stop_requested, lifecycle, heartbeat_at from run where run_id = ?;
 
 -- update_run: what may change
 update run set name = ?, description = ?, status = ?, end_time = ?, stop_requested = ?, lifecycle = ?,
@@ -260,3 +260,105 @@ select (select count(*) from experiment where lifecycle = 'active'),
 
 -- run_number: the row number of a run
 select id from run where run_id = ?;
+
+-- dataset_numbers: which datasets of an experiment have these names
+select name, digest, id from dataset where experiment = ? and name in (?*);
+
+-- next_dataset: the number of the next dataset
+select coalesce(max(id), 0) + 1 from dataset;
+
+-- insert_dataset: one that is used for the first time in its experiment
+insert into dataset (id, experiment, name, digest, source_type, source, schema, profile)
+values (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- use_dataset: link it to a run; again changes nothing
+insert into dataset_use (run, dataset) values (?, ?) on conflict (run, dataset) do nothing;
+
+-- datasets_of_run: which ones a run has already
+select dataset from dataset_use where run = ?;
+
+-- set_dataset_use_tag: what a dataset is to a run
+insert into dataset_use_tag (run, dataset, name, value) values (?, ?, ?, ?)
+on conflict (run, dataset, name) do nothing;
+
+-- datasets_of_runs: what some runs used
+select u.run, d.id, d.name, d.digest, d.source_type, d.source, d.schema, d.profile
+from dataset_use u join dataset d on d.id = u.dataset where u.run in (?*) order by u.run, d.id;
+
+-- dataset_use_tags_of_runs: and as what
+select run, dataset, name, value from dataset_use_tag where run in (?*) order by run, dataset, name;
+
+-- datasets_of_experiments: each dataset with each role that it had
+select distinct d.experiment, d.name, d.digest, t.value
+from dataset d
+join dataset_use u on u.dataset = d.id
+left join dataset_use_tag t on t.run = u.run and t.dataset = u.dataset and t.name = 'mlflow.data.context'
+where d.experiment in (?*) order by d.experiment, d.name, d.digest, t.value limit 1000;
+
+-- use_model: link a model to a run; again changes nothing
+insert into model_use (run, kind, model_id, step) values (?, ?, ?, ?)
+on conflict (run, kind, model_id, step) do nothing;
+
+-- models_of_runs: what some runs read and made
+select run, kind, model_id, step from model_use where run in (?*) order by run, kind, step, model_id;
+
+-- next_model: the number of the next model
+select coalesce(max(id), 0) + 1 from model;
+
+-- insert_model: a new model
+insert into model (id, model_id, experiment, name, model_type, source_run_id, status, created_at, updated_at)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- model_row: one model's number, and whether it is deleted
+select id, deleted_at from model where model_id = ?;
+
+-- models: some models
+select id, model_id, experiment, name, model_type, source_run_id, status, status_message, created_at, updated_at
+from model where id in (?*);
+
+-- set_model_status: how far a model is
+update model set status = ?, updated_at = ? where id = ?;
+
+-- touch_model: something of it changed
+update model set updated_at = ? where id = ?;
+
+-- delete_model: softly; its rows stay
+update model set deleted_at = ?, updated_at = ? where id = ? and deleted_at is null;
+
+-- model_params_of: of one model
+select name, value from model_param where model = ?;
+
+-- insert_model_param: set once
+insert into model_param (model, name, value) values (?, ?, ?);
+
+-- set_model_tag: overwrite
+insert into model_tag (model, name, value) values (?, ?, ?)
+on conflict (model, name) do update set value = excluded.value;
+
+-- delete_model_tag: remove
+delete from model_tag where model = ? and name = ?;
+
+-- insert_model_metric: something measured; the same again changes nothing
+insert into model_metric (model, name, timestamp, step, run_id, value, dataset_name, dataset_digest)
+values (?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (model, name, timestamp, step, run_id, value, dataset_name, dataset_digest) do nothing;
+
+-- model_params: of some models
+select model, name, value from model_param where model in (?*) order by model, name;
+
+-- model_tags: of some models
+select model, name, value from model_tag where model in (?*) order by model, name;
+
+-- model_metrics: of some models
+select model, name, timestamp, step, run_id, value, dataset_name, dataset_digest
+from model_metric where model in (?*) order by model, name, timestamp, step;
+
+-- model_numbers: which of some model ids exist
+select model_id, id from model where deleted_at is null and model_id in (?*);
+
+-- last_points_of_runs: every series' last point
+select run, key, last_step, last_timestamp, last from series where run in (?*);
+
+-- experiments_by_numbers: some experiments
+select number, experiment_id, name, description, lifecycle, created_at, updated_at, artifact_location
+from experiment where number in (?*);

@@ -49,6 +49,113 @@ class Run:
     metrics: dict[str, float] = field(default_factory=dict)
     truncated: bool = False
     writers: dict[str, int] = field(default_factory=dict)
+    last_points: dict[str, LastPoint] = field(default_factory=dict)
+    datasets: list[DatasetUse] = field(default_factory=list)
+    models: list[ModelUse] = field(default_factory=list)
+
+
+class LastPoint(NamedTuple):
+    step: int
+    timestamp: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """``source``, ``schema`` and ``profile`` are JSON texts that nobody here reads."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None = None
+    profile: str | None = None
+
+
+class DatasetUse(NamedTuple):
+    """A dataset of a run; ``tags`` say as what."""
+
+    dataset: Dataset
+    tags: dict[str, str]
+
+
+class ModelUse(NamedTuple):
+    """``kind`` is input or output; ``step`` counts for outputs."""
+
+    kind: str
+    model_id: str
+    step: int
+
+
+class ModelMetric(NamedTuple):
+    """What a run measured of a model; dataset names are empty where none was given."""
+
+    key: str
+    value: float
+    step: int
+    timestamp: int
+    run_id: str
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewModel:
+    model_id: str
+    experiment_number: int
+    name: str
+    model_type: str | None = None
+    source_run_id: str | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Model:
+    """``status`` is pending, ready or failed."""
+
+    model_id: str
+    experiment_number: int
+    name: str
+    model_type: str | None
+    source_run_id: str | None
+    status: str
+    status_message: str | None
+    created_at: int
+    updated_at: int
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: list[ModelMetric] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOrder:
+    """One item of an order of experiments or models: ``text`` as the filter language has it.
+
+    A metric of a model may be narrowed to those measured on one dataset.
+    """
+
+    text: str
+    descending: bool = False
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """A search of experiments or models, whose attributes are those of ``listing.py``.
+
+    ``experiments`` None is every one; ``datasets`` keeps models with a metric on any of these
+    (name, digest or None).
+    """
+
+    filter: str = ""
+    order_by: tuple[ListOrder, ...] = ()
+    lifecycle: str = "active"
+    limit: int = 50
+    cursor: str | None = None
+    experiments: tuple[int, ...] | None = None
+    datasets: tuple[tuple[str, str | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +261,13 @@ class RunQuery:
     """A search of runs.
 
     ``filter`` and ``order_by`` are in the filter language; ``after`` is the cursor of the page
-    before.  ``lifecycle`` is active, deleted or all.
+    before.  ``lifecycle`` is active, deleted or all.  ``experiment_numbers`` says the same as
+    ``experiment_ids``, where it is given.  ``complete`` fills in what :meth:`Tenant.run` calls so.
+    ``params_as_text`` orders by a parameter's text even where it is a number.
     """
 
     experiment_ids: tuple[str, ...] = ()
+    experiment_numbers: tuple[int, ...] | None = None
     statuses: tuple[str, ...] = ()
     filter: str = ""
     order_by: tuple[str, ...] = ()
@@ -167,6 +277,8 @@ class RunQuery:
     cursor: str | None = None
     total: bool = True
     keys: tuple[str, ...] | None = None
+    complete: bool = False
+    params_as_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +293,12 @@ class ExperimentPage:
     experiments: list[Experiment]
     next_cursor: str | None
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPage:
+    models: list[Model]
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)

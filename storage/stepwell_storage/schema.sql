@@ -131,6 +131,83 @@ create table writer (               -- who logs into a run: the SDK's rank
     primary key (run, rank)
 ){clustered};
 
+create table dataset (             -- what runs were trained or tested on
+    id bigint primary key,
+    experiment bigint not null,
+    name text not null,
+    digest text not null,
+    source_type text not null,
+    source text not null,           -- this and the next two: JSON, opaque to us
+    schema text,
+    profile text,
+    unique (experiment, name, digest)
+);
+
+create table dataset_use (
+    run bigint not null,
+    dataset bigint not null,
+    primary key (run, dataset)
+){clustered};
+create index dataset_use_by_dataset on dataset_use (dataset, run);
+
+create table dataset_use_tag (
+    run bigint not null,
+    dataset bigint not null,
+    name text not null,
+    value text not null,
+    primary key (run, dataset, name)
+){clustered};
+
+create table model (                -- MLflow's logged models
+    id bigint primary key,
+    model_id text not null unique,
+    experiment bigint not null,
+    name text not null,
+    model_type text,
+    source_run_id text,
+    status text not null,           -- pending, ready, failed
+    status_message text,
+    created_at bigint not null,
+    updated_at bigint not null,
+    deleted_at bigint
+);
+create index model_by_name on model (experiment, name);
+create index model_by_creation on model (experiment, created_at desc, model_id);
+
+create table model_param (
+    model bigint not null,
+    name text not null,
+    value text not null,
+    primary key (model, name)
+){clustered};
+
+create table model_tag (
+    model bigint not null,
+    name text not null,
+    value text not null,
+    primary key (model, name)
+){clustered};
+
+create table model_metric (         -- what was measured of a model; the run has the points too
+    model bigint not null,
+    name text not null,
+    timestamp bigint not null,
+    step bigint not null,
+    run_id text not null,
+    value bigint not null,
+    dataset_name text not null,     -- empty: none
+    dataset_digest text not null,
+    primary key (model, name, timestamp, step, run_id, value, dataset_name, dataset_digest)
+){clustered};
+
+create table model_use (            -- what a run read (input) or made (output)
+    run bigint not null,
+    kind text not null,
+    model_id text not null,
+    step bigint not null,
+    primary key (run, kind, model_id, step)
+){clustered};
+
 create table console (
     run bigint not null,
     first_line bigint not null,     -- number of its first line within the run, from 0

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from stepwell_storage import cursors, hydration
+from stepwell_storage import completion, cursors, hydration
 from stepwell_storage.database import Bind, Reader, in_list
 from stepwell_storage.errors import BadCursor, Invalid, NotFound
 from stepwell_storage.filters import Expression, Field, parse, parse_order, predicates
@@ -32,15 +32,20 @@ async def find(reader: Reader, query: RunQuery) -> RunPage:
     if rows and len(page.rows) > query.limit:
         next_cursor = cursors.encode("runs", _fingerprint(query), *rows[-1][1:])
     numbers = [row[0] for row in rows]
-    runs = await hydration.runs(reader, numbers, query.keys, MAX_KEYS)
+    if query.complete:
+        runs = await completion.runs(reader, numbers)
+    else:
+        runs = await hydration.runs(reader, numbers, query.keys, MAX_KEYS)
     return RunPage(runs, next_cursor, page.total)
 
 
-async def one(reader: Reader, run_id: str, *, max_keys: int) -> Run:
-    """One run with its tags and up to so many parameters and metrics.  Raises NotFound."""
+async def one(reader: Reader, run_id: str, *, max_keys: int, complete: bool = False) -> Run:
+    """One run with its tags and up to so many parameters and metrics, or complete.  NotFound."""
     rows = await reader.fetch(sql.run_number, (run_id,))
     if not rows:
         raise NotFound(f"there is no run {run_id}")
+    if complete:
+        return (await completion.runs(reader, [rows[0][0]]))[0]
     return (await hydration.runs(reader, [rows[0][0]], None, max_keys))[0]
 
 
@@ -55,7 +60,8 @@ def _check(query: RunQuery) -> None:
 def _fingerprint(query: RunQuery) -> bytes:
     """What a cursor's page was a page of."""
     question = (
-        query.filter, query.order_by, query.experiment_ids, query.statuses, query.lifecycle
+        query.filter, query.order_by, query.experiment_ids, query.statuses, query.lifecycle,
+        query.experiment_numbers, query.params_as_text,
     )  # fmt: skip
     return hashlib.blake2b(msgspec.msgpack.encode(question), digest_size=6).digest()
 
@@ -72,6 +78,8 @@ def _place(query: RunQuery) -> tuple[Bind, ...] | None:
 
 async def _experiments(reader: Reader, query: RunQuery) -> list[int] | None:
     """The numbers of the experiments asked for, those that exist; None where all are."""
+    if query.experiment_numbers is not None:
+        return list(query.experiment_numbers)
     if not query.experiment_ids:
         return None
     found = []

@@ -9,10 +9,14 @@ What we rely on, and the rules that follow from it:
   every COMMIT.
 - An open snapshot keeps the WAL from being reset, so snapshots are short and have a deadline.
 - A PRAGMA whose rows are not fetched silently disables those after it: each one is fetched.
+- SQLite syncs the folder that a WAL is made in, and none above it: the name of a new tenant's
+  folder would be lost with the power, and every acknowledgement with it.  We sync those.
 """
 
 import asyncio
 import contextlib
+import errno
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from importlib import resources
@@ -31,7 +35,7 @@ _DIALECT = {
     "{clustered}": " without rowid",
 }
 _AT_CREATION = ("page_size=8192", "auto_vacuum=incremental")
-_WRITER = (
+_WRITER: tuple[str, ...] = (
     "journal_mode=wal",
     "synchronous=full",
     "secure_delete=off",
@@ -42,7 +46,8 @@ _WRITER = (
     "cache_size=-8000",
 )
 _READER = ("case_sensitive_like=on", "temp_store=memory", "cache_size=-8000")
-_VACUUM_STEP_PAGES = 2_000
+_VACUUM_STEP_PAGES = 1_000
+_KEPT_FREE_PAGES = 16
 _FULL = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -196,14 +201,15 @@ class Sqlite:
         await reader.raw.interrupt()
         await reader.close()
 
-    async def maintain(self) -> None:
-        rows = await self._writer.fetch("pragma freelist_count")
-        if rows and rows[0][0] > _VACUUM_STEP_PAGES // 8:
+    async def maintain(self) -> bool:
+        free = (await self._writer.fetch("pragma freelist_count"))[0][0]
+        if free > _KEPT_FREE_PAGES:
             # By execute it would free one page a call.
             await self._writer.raw.executescript(f"pragma incremental_vacuum({_VACUUM_STEP_PAGES})")
-
-    async def checkpoint(self) -> None:
+            return True
+        # The file shrinks when the WAL is written back; a reader that is at work postpones it.
         await self._writer.fetch("pragma wal_checkpoint(truncate)")
+        return False
 
     async def close(self) -> None:
         """Close the readers, then the writer, which checkpoints and removes the WAL."""
@@ -238,8 +244,27 @@ async def _migrate(writer: _Connection, path: Path | None) -> None:
         )
     if version == SCHEMA_VERSION:
         return
+    if path is not None:
+        await asyncio.to_thread(_sync_folders_of, path)
     script = f"begin immediate;\n{schema(_DIALECT)}\npragma user_version={SCHEMA_VERSION};\ncommit;"
     try:
         await writer.raw.executescript(script)
     except sqlite3.Error as error:
         raise translate(error, path) from error
+
+
+def _sync_folders_of(path: Path) -> None:
+    """Make the names durable by which a new file is found, as far up as we may."""
+    for folder in path.absolute().parents:
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            return
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EROFS):  # no file system of ours
+                raise Full(f"the folder {folder} cannot be synced: {error}") from error
+            return
+        finally:
+            os.close(fd)

@@ -1,31 +1,26 @@
-"""The data directory: its lock, its tenants, and the loop that compacts them.
+"""The data directory: its lock and its tenants.
 
 ``<data>/tenants/<tenant>/tenant.db`` and ``.../artifacts``.  One process owns a data directory, by
 a kernel lock on ``<data>/lock``, which a killed process cannot leave behind.
 """
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
 import re
-import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell_storage.committer import Gauge
-from stepwell_storage.compactor import CompactionFailed, Compactor
 from stepwell_storage.errors import Closed, Corrupt, Invalid, StorageError, Unsupported
+from stepwell_storage.housekeeping import Housekeeping
 from stepwell_storage.tenant import Tenant
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_TICK_S = 0.1
-_IDLE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +55,8 @@ class Store:
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._names: set[str] = set()
         self._closed = False
-        self._compactor = Compactor()
-        self._compaction: asyncio.Task[None] | None = None
         self.gauge = Gauge(options.max_server_queue_bytes)
+        self._housekeeping = Housekeeping(self, self.gauge.meters)
         self.meters = self.gauge.meters
 
     @classmethod
@@ -76,7 +70,7 @@ class Store:
             if is_tenant_name(entry.name) and entry.name == entry.name.lower()
         }
         if store._options.compact:
-            store._compaction = asyncio.create_task(store._compact(), name="compaction")
+            store._housekeeping.start()
         return store
 
     async def close(self) -> None:
@@ -84,13 +78,14 @@ class Store:
         if self._closed:
             return
         self._closed = True
-        if self._compaction:
-            self._compaction.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._compaction
-        await self._compactor.close()
+        await self._housekeeping.close()
         await asyncio.gather(*(self._shut(name) for name in list(self._tenants)))
         os.close(self._lock)
+
+    async def compact(self, name: str) -> None:
+        """Compact everything that a tenant's journal holds, and give freed pages back."""
+        async with self.lease(name, create=False) as tenant:
+            await self._housekeeping.compact(tenant)
 
     # --- tenants -------------------------------------------------------------------------------
 
@@ -109,29 +104,37 @@ class Store:
             if entry.ready.done() and not entry.ready.cancelled() and not entry.ready.exception()
         ]
 
-    @contextlib.asynccontextmanager
-    async def lease(self, name: str, *, create: bool) -> AsyncIterator[Tenant]:
-        """Hold a tenant open.  Without ``create`` an unknown one is empty, and stays unknown."""
+    def lease(self, name: str, *, create: bool) -> "Lease":
+        """Hold a tenant open, as an async context manager.
+
+        Without ``create`` an unknown tenant is an empty one that refuses writes (NotFound), and
+        stays unknown.  Raises Invalid for what is no name, Closed after close, and on entry
+        whatever opening the file raises.
+        """
         if not is_tenant_name(name):
             raise Invalid("tenant", f"a tenant's name is like {_NAME.pattern}")
+        return Lease(self, name.lower(), create=create)
+
+    async def enter(self, name: str, *, create: bool) -> "tuple[Tenant, _Open | None]":
+        """For :class:`Lease` alone."""
         if self._closed:
             raise Closed("the store was closed")
-        name = name.lower()
         if name not in self._names and not create:
-            tenant = await self._open(name, None)
-            try:
-                yield tenant
-            finally:
-                await tenant.close()
-            return
+            return await self._open(name, None), None
         entry = self._tenants.get(name) or await self._admit(name)
         entry.users += 1
         try:
-            yield entry.ready.result() if entry.ready.done() else await asyncio.shield(entry.ready)
-        finally:
+            ready = entry.ready
+            return ready.result() if ready.done() else await asyncio.shield(ready), entry
+        except BaseException:
             entry.users -= 1
-            if name in self._tenants:
-                self._tenants.move_to_end(name)
+            raise
+
+    def leave(self, name: str, entry: _Open) -> None:
+        """For :class:`Lease` alone."""
+        entry.users -= 1
+        if self._tenants.get(name) is entry:
+            self._tenants.move_to_end(name)
 
     async def _admit(self, name: str) -> _Open:
         while closing := self._closing.get(name):  # never two writers of one file
@@ -196,59 +199,26 @@ class Store:
         except StorageError as error:
             logger.error("tenant %s could not be closed cleanly: %s", name, error)
 
-    # --- compaction ----------------------------------------------------------------------------
 
-    async def _compact(self) -> None:
-        """One unit after the other, the most urgent first; a tick when nothing is urgent."""
-        while True:
-            try:
-                busy = await self._compact_most_urgent()
-            except CompactionFailed as error:
-                logger.error("%s; trying again", error)
-                busy = False
-                await asyncio.sleep(1)
-            except Exception:
-                logger.exception("compaction failed; trying again")
-                busy = False
-                await asyncio.sleep(1)
-            if not busy:
-                await asyncio.sleep(_TICK_S)
+class Lease:
+    """A tenant that stays open for a block.  A class, as every request enters one."""
 
-    async def _compact_most_urgent(self) -> bool:
-        for tenant in self.opened():
-            run = tenant.writer.backlog.next_run()
-            if run is not None:
-                async with self.lease(tenant.name, create=False) as held:
-                    await self.compact_unit(held, run)
-                return True
-        return await self._maintain_idle()
+    __slots__ = ("_create", "_entry", "_name", "_store", "_tenant")
 
-    async def compact_unit(self, tenant: Tenant, run: int) -> bool:
-        """Compact a run's oldest journal rows; False where nothing could be done."""
-        assert tenant.folder is not None
-        start = time.perf_counter()
-        await tenant.settle()
-        sealed = await self._compactor.build(tenant.folder / "tenant.db", run)
-        for what in sealed.damaged:
-            logger.error("tenant %s, run row %d, damaged: %s", tenant.name, run, what)
-        if not sealed.journal or not await tenant.seal(sealed):
-            tenant.writer.backlog.give_up(run)
-            return False
-        self.meters.unit_points += sealed.points
-        self.meters.unit_seconds.add(time.perf_counter() - start)
-        return True
+    def __init__(self, store: Store, name: str, *, create: bool) -> None:
+        self._store = store
+        self._name = name
+        self._create = create
 
-    async def compact(self, name: str) -> None:
-        """Compact everything that a tenant's journal holds, and give freed pages back."""
-        async with self.lease(name, create=False) as tenant:
-            backlog = tenant.writer.backlog
-            while (run := backlog.next_run(everything=True)) is not None:
-                await self.compact_unit(tenant, run)
-            await tenant.maintain()
+    async def __aenter__(self) -> Tenant:
+        self._tenant, self._entry = await self._store.enter(self._name, create=self._create)
+        return self._tenant
 
-    async def _maintain_idle(self) -> bool:
-        """Give pages back where nothing is being written; True if there is more to do."""
-        return False
+    async def __aexit__(self, *_: object) -> None:
+        if self._entry is None:
+            await self._tenant.close()
+        else:
+            self._store.leave(self._name, self._entry)
 
 
 def take_lock(path: Path) -> int:

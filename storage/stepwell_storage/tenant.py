@@ -13,9 +13,11 @@ from stepwell_storage.clock import now_ms
 from stepwell_storage.committer import Committer, Gauge, Job
 from stepwell_storage.compaction import Sealed
 from stepwell_storage.database import Database, Reader, Transaction
-from stepwell_storage.errors import Busy, Conflict, NotFound
+from stepwell_storage.datasets import Datasets
+from stepwell_storage.errors import Busy, Conflict, Full, NotFound
 from stepwell_storage.events import Events
 from stepwell_storage.journal import LogJob
+from stepwell_storage.models import Models
 from stepwell_storage.points import Points
 from stepwell_storage.records import (
     Ack,
@@ -25,6 +27,7 @@ from stepwell_storage.records import (
     Experiment,
     ExperimentChange,
     ExperimentPage,
+    ListQuery,
     NewRun,
     Run,
     RunChange,
@@ -35,7 +38,7 @@ from stepwell_storage.records import (
 from stepwell_storage.runs import RunState
 from stepwell_storage.sqlite import Sqlite
 from stepwell_storage.statements import sql
-from stepwell_storage.writer import Change, Maintain, Stale, Writer
+from stepwell_storage.writer import Append, Change, Maintain, Stale, Writer
 
 T = TypeVar("T")
 
@@ -52,7 +55,11 @@ class Tenant:
         self.events = writer.events
         self.artifacts = Artifacts((folder or Path("/nonexistent")) / "artifacts")
         self.writer = writer
+        self.tidy = True
+        """Whether no compaction has freed pages since they were last given back."""
         self._database = database
+        self.datasets = Datasets(self._change, self._read)
+        self.models = Models(self._change, self._read)
         self._committer: Committer | None = None
 
     @classmethod
@@ -76,6 +83,8 @@ class Tenant:
             await database.close()
             raise
         tenant = cls(name, folder, database, writer)
+        if folder is None:
+            return tenant
         tenant._committer = Committer(
             name,
             writer.apply,
@@ -96,7 +105,9 @@ class Tenant:
 
     @property
     def committer(self) -> Committer:
-        assert self._committer is not None
+        """Raises NotFound for the empty tenant, which would forget what it were told."""
+        if self._committer is None:
+            raise NotFound(f"there is no tenant {self.name}")
         return self._committer
 
     async def _submit(self, job: Job) -> Any:
@@ -110,7 +121,8 @@ class Tenant:
     async def _read(self, *, settled: bool = True) -> AsyncIterator[Reader]:
         """A snapshot that holds everything acknowledged so far, statistics included."""
         if settled:
-            await self.settle()
+            with contextlib.suppress(Full):  # reads go on; the statistics catch up when it ends
+                await self.settle()
         async with self._database.snapshot() as reader:
             yield reader
 
@@ -144,8 +156,12 @@ class Tenant:
             return await experiments.find(reader, sql.experiment_by_name, name)
 
     async def experiment_by_number(self, number: int) -> Experiment:
+        """Without its run count."""
         async with self._read(settled=False) as reader:
-            return await experiments.find(reader, sql.experiment_by_number, number)
+            found = await experiments.numbered(reader, [number])
+        if not found:
+            raise NotFound(f"there is no experiment {number}")
+        return found[0]
 
     async def experiments(
         self,
@@ -159,6 +175,11 @@ class Tenant:
             return await experiments.page(
                 reader, lifecycle=lifecycle, limit=limit, offset=offset, cursor=cursor
             )
+
+    async def search_experiments(self, query: ListQuery) -> tuple[list[Experiment], str | None]:
+        """A page in the filter's language, with the next cursor.  Raises Invalid and BadCursor."""
+        async with self._read(settled=False) as reader:
+            return await experiments.search(reader, query)
 
     async def change_experiment(self, experiment_id: str, change: ExperimentChange) -> Experiment:
         work = self.writer.catalog.change_experiment
@@ -188,6 +209,11 @@ class Tenant:
         if self.writer.runs.get(run_id) is None:
             await self._state(run_id)
 
+    async def experiment_of_run(self, run_id: str) -> int:
+        """The number of a run's experiment.  Raises NotFound."""
+        state = self.writer.runs.get(run_id) or await self._state(run_id)
+        return state.experiment
+
     async def require_active(self, run_id: str) -> None:
         """Raises NotFound where the run does not exist, Conflict where it is deleted."""
         state = self.writer.runs.get(run_id) or await self._state(run_id)
@@ -203,9 +229,10 @@ class Tenant:
         assert job.experiment is not None
         return experiments.just_created(new, job.experiment, now_ms()), True
 
-    async def run(self, run_id: str, *, max_keys: int = 1_000) -> Run:
+    async def run(self, run_id: str, *, max_keys: int = 1_000, complete: bool = False) -> Run:
+        """``complete``: every parameter, last points with their steps, datasets and models."""
         async with self._read() as reader:
-            return await search.one(reader, run_id, max_keys=max_keys)
+            return await search.one(reader, run_id, max_keys=max_keys, complete=complete)
 
     async def change_run(self, run_id: str, change: RunChange) -> Run:
         work = self.writer.catalog.change_run
@@ -227,7 +254,7 @@ class Tenant:
     async def log_console(self, run_id: str, lines: Sequence[ConsoleLine]) -> int:
         state = await self._state(run_id)
         size = sum(len(line.text) for line in lines) + 64 * len(lines)
-        count = await self._change(lambda tx: console.append(tx, state, lines), size)
+        count: int = await self._submit(Append(lambda tx: console.append(tx, state, lines), size))
         data: dict[str, object] = {"lines": count}
         self.events.publish(run_id, "console", data)
         return count
@@ -317,6 +344,7 @@ class Tenant:
             return False
         return True
 
-    async def maintain(self) -> None:
-        """Give freed pages back to the file system, a part of them."""
-        await self._submit(Maintain())
+    async def maintain(self) -> bool:
+        """Give some freed pages back to the file system; whether there are more."""
+        more: bool = await self._submit(Maintain())
+        return more

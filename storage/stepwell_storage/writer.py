@@ -42,7 +42,7 @@ class Change(Job):
 
 
 class Maintain(Job):
-    """Give freed pages back.  Happens after the group's transaction, outside of any."""
+    """Give freed pages back; resolves to whether there are more.  Happens outside transactions."""
 
     __slots__ = ()
 
@@ -104,7 +104,10 @@ class Writer:
         if writes:
             await self._write(writes)
         if len(writes) < len(jobs):
-            await self._database.maintain()
+            more = await self._database.maintain()
+            for job in jobs:
+                if type(job) is Maintain:
+                    job.result = more
 
     async def _write(self, jobs: Sequence[Job]) -> None:
         try:
@@ -117,6 +120,7 @@ class Writer:
         except BaseException:
             self._rolled_back()
             raise
+        self.written_at = time.monotonic()
         if flushing:
             self._flushed()
         self._committed()

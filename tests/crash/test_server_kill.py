@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 import pytest
 import urllib3
-from tests.serving import Served, serving
 
 from stepwell.ids import new_run_id
 from stepwell.wire import COLUMNS, COLUMNS_FORMAT, ColumnarBatch, ColumnarReply, ColumnarSeries
 from stepwell_storage.check import verify
 from stepwell_storage.points import Floats, Ints, Points
+from tests.serving import Served, serving
 
 BASE = "/api/v1/experiments/runs"
 POINTS = 400

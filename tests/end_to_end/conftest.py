@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import urllib3
+
 from tests.serving import Served, serving
 
 

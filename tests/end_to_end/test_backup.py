@@ -8,10 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from stepwell_tracker.cli_client import BASE
 from tests.end_to_end.conftest import Http
 from tests.serving import serving
-
-from stepwell_tracker.cli_client import BASE
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+
 from benchmarks import bodies
 from benchmarks.load import Broken, Source, drive, reply_size
-
 from stepwell import wire
 
 ROOT = Path(__file__).resolve().parents[2]

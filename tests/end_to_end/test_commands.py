@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.end_to_end.conftest import Http
-from tests.serving import Served, serving
 
 from stepwell.__main__ import OWN, main
 from stepwell_tracker.cli import commands
 from stepwell_tracker.cli_client import BASE
+from tests.end_to_end.conftest import Http
+from tests.serving import Served, serving
 
 FIRST, SECOND = "018d9c4230808f13be8df00000000000", "018d9c4230808f13be8df00000000001"
 ALL = sorted({**commands(), **OWN})

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.end_to_end.conftest import Http
-from tests.serving import Served
 
 from stepwell import ExperimentTracker
 from stepwell_tracker.cli_client import BASE
+from tests.end_to_end.conftest import Http
+from tests.serving import Served
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 import urllib3
-from tests.end_to_end.conftest import Http
-from tests.serving import Served
 
 from stepwell import wire
+from stepwell.ids import new_run_id
+from tests.end_to_end.conftest import Http
+from tests.serving import Served
 
 EXPERIMENTS = "/api/v1/experiments"
 RUNS = f"{EXPERIMENTS}/runs"
@@ -58,7 +59,8 @@ def test_experiments_are_created_listed_changed_deleted_and_restored(http: Http,
 
 
 def test_a_run_made_offline_and_made_again_is_one_run(http: Http):
-    run_id = "018d9c4230808f13be8df00000000000"  # the vector of DESIGN section 4: acme-corp
+    run_id = new_run_id("acme-corp", 1707723600000, random=15)
+    assert run_id[:-1] + "0" == "018d9c4230808f13be8df00000000000"  # the vector of DESIGN
     body = {"experiment_name": "fraud-detection-v3", "name": "xgboost-baseline",
             "user_id": "alice@acme.com", "run_id": run_id, "start_time": 1707723600000,
             "tags": {"stage": "baseline"}, "params": {"max_depth": 6}}  # fmt: skip

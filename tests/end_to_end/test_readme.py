@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.end_to_end.conftest import Http
-from tests.needs import program
-from tests.serving import Served
 
 from stepwell import ExperimentTracker, RunConfig, RunMetrics
 from stepwell_tracker.cli_client import BASE
+from tests.end_to_end.conftest import Http
+from tests.needs import program
+from tests.serving import Served
 
 README = Path(__file__).parents[2] / "README.md"
 DEFAULT_URL = "http://127.0.0.1:7837"
@@ -25,6 +25,16 @@ def block(language: str) -> str:
     found = re.search(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
     assert found is not None
     return found[1]
+
+
+def test_no_page_points_at_a_page_that_is_not_there():
+    root = README.parent
+    for page in [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("examples/*.md")]:
+        text = page.read_text()
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
+            assert (page.parent / target).exists(), f"{page.name} points at {target}"
+        for target in re.findall(r"\bdocs/[\w-]+\.md\b", text):
+            assert (root / target).exists(), f"{page.name} names {target}"
 
 
 def test_the_python_example_as_it_stands(server: Served, http: Http):

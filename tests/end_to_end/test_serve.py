@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
+
 from tests.serving import Served, serving, start
 
 BASE = "/api/v1/experiments"

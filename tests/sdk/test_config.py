@@ -70,6 +70,14 @@ def test_a_token_is_never_shown(settings: Callable[..., None]):
     assert "s3cret" not in repr(tracker.config) + repr(tracker.start_run)
 
 
+def test_a_password_in_an_address_is_refused_and_never_shown(
+    settings: Callable[..., None], warned: Callable[[], list[str]]
+):
+    settings(url="http://alice:s3cret@h:1")
+    assert ExperimentTracker().config.url == "http://127.0.0.1:7837"
+    assert "s3cret" not in warned()[0]
+
+
 def test_the_rank_is_found_where_launchers_put_it():
     assert load({}, {"SLURM_PROCID": "3"})[0].rank == 3
     assert load({}, {"RANK": "2", "SLURM_PROCID": "3"})[0].rank == 2

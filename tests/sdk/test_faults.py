@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from stepwell import ExperimentTracker
-from stepwell.records import Points
+from stepwell.config import Config
+from stepwell.records import MAGIC, Create, Head, Points, frame, parse
 from stepwell.sender import Backoff
 from stepwell.spool import Spool, folders
+from stepwell.wire import CreateRun
 from tests.sdk.fault_server import Fault, FaultServer
 
 STEPS = 300
@@ -114,8 +116,6 @@ def test_without_a_server_the_run_goes_on_and_ends_in_time(
 
 def points_in(spool_dir: Path) -> int:
     """How many points lie in a spool folder, read without its lock."""
-    from stepwell.records import MAGIC, parse
-
     total = 0
     for folder in folders(spool_dir):
         for path in folder.glob("*.spool"):
@@ -216,6 +216,26 @@ def test_a_leftover_that_the_server_refuses_to_know_does_not_hold_up_the_run(
         assert run.flush(timeout_s=2.0)
     assert run.end()
     assert [folder.name[:32] for folder in folders(spool_dir)] == [old.run_id]
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_many_leftovers_do_not_cost_as_many_open_files(server: FaultServer, spool_dir: Path):
+    config = Config(spool_dir=spool_dir, url=server.url)
+    for number in range(100):
+        spool = Spool.create(config, Head(server.url, "default", f"{number:032x}"))
+        spool.append(frame(Create(CreateRun(run_id=f"{number:032x}"))), 1, True)
+        spool.forget()
+    before = open_files()
+    run = ExperimentTracker(server.url).start_run()
+    most = 0
+    while len(server.runs) < 101:
+        most = max(most, open_files())
+    assert run.end()
+    assert most - before < 30
+    wait_for(lambda: folders(spool_dir) == [])
 
 
 def test_an_idle_run_says_that_it_lives(server: FaultServer, settings: Callable[..., None]):

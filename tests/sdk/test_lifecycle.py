@@ -122,6 +122,16 @@ def test_a_killed_run_can_be_resumed(server: FaultServer, spool_dir: Path):
     assert folders(spool_dir) == []
 
 
+def test_an_exception_at_a_prompt_is_not_how_the_process_ended(
+    server: FaultServer, spool_dir: Path
+):
+    environment = os.environ | {"STEPWELL_URL": server.url}
+    lines = HEAD + "1 / 0\n"
+    arguments = [sys.executable, "-i", "-q"]
+    subprocess.run(arguments, input=lines, env=environment, text=True, capture_output=True)
+    assert server.only_run().status == "finished"
+
+
 @pytest.mark.parametrize("signaled", [False, True], ids=["exit", "SIGTERM"])
 def test_a_dead_server_holds_up_the_exit_no_longer_than_stated(spool_dir: Path, *, signaled: bool):
     with socket.create_server(("127.0.0.1", 0)) as black_hole:

@@ -238,6 +238,35 @@ def test_a_second_handle_logs_and_never_ends(
     assert server.only_run().status == "finished"
 
 
+def test_a_pickle_carries_no_token_but_to_a_child(
+    server: FaultServer, settings: Callable[..., None]
+):
+    with ExperimentTracker(server.url, token="s3cret").start_run() as run:
+        assert b"s3cret" not in pickle.dumps(run)
+        settings(token="other")
+        assert pickle.loads(pickle.dumps(run))._config.token == "other"
+        assert run._config.token == "s3cret"
+
+
+def test_an_end_that_does_not_exist_is_wrong_use(
+    server: FaultServer, tracker: ExperimentTracker, warned: Callable[[], list[str]]
+):
+    run = tracker.start_run()
+    run.log_metric("loss", 1.0)
+    assert run.end("done")  # type: ignore[arg-type]
+    assert server.only_run().status == "finished"
+    assert "'done'" in warned()[0]
+
+
+def test_late_points_have_a_deadline_of_their_own(server: FaultServer):
+    run = ExperimentTracker(server.url, exit_timeout_s=0.4).start_run()
+    assert run.end()
+    time.sleep(0.5)
+    run.log_metric("loss", 1.0)
+    assert run.end()
+    assert server.only_run().values("loss") == [(0, 1.0)]
+
+
 def test_wrong_use_is_said_once_and_costs_that_item_only(
     server: FaultServer, tracker: ExperimentTracker, warned: Callable[[], list[str]]
 ):

@@ -15,7 +15,7 @@ from stepwell import spool as module
 from stepwell.config import Config
 from stepwell.records import MAGIC, AnyRecord, Head, Params, Tags, count, frame
 from stepwell.segments import FileSegment, MemorySegment
-from stepwell.spool import Spool, folders, leftovers
+from stepwell.spool import Spool, folders, leftover
 
 HEAD = Head("http://127.0.0.1:7837", "default", "ab" * 16)
 
@@ -135,8 +135,28 @@ def test_a_spool_of_a_newer_client_is_never_touched(config: Config):
     (folder / "owner").touch()
     (folder / "00000001.spool").write_bytes(b"stepwell-spool9\n" + b"who knows")
     assert Spool.adopt(folder, config) is None
-    assert leftovers(config, lambda _: True) == []
+    assert leftover(folder, config) is None
     assert (folder / "00000001.spool").exists()
+
+
+@pytest.mark.parametrize("size", range(len(MAGIC)))
+def test_a_segment_that_was_killed_at_its_birth_is_empty(config: Config, size: int):
+    spool = Spool.create(config, HEAD)
+    put(spool, tag(1))
+    folder = abandon(spool)
+    (folder / "00000002.spool").write_bytes(MAGIC[:size])
+    adopted = adopt(config)
+    assert read_all(adopted) == [tag(1)]
+    adopted.close()
+    assert folders(config.spool_dir) == []
+
+
+def test_a_strangers_file_in_a_spool_is_left_alone(config: Config):
+    spool = Spool.create(config, HEAD)
+    folder = abandon(spool)
+    (folder / "notes.spool").write_text("mine")
+    assert leftover(folder, config) is None
+    assert (folder / "notes.spool").read_text() == "mine"
 
 
 def test_a_frame_larger_than_the_budget_is_read_whole(config: Config):
@@ -349,20 +369,23 @@ def test_a_token_never_reaches_the_disk(tmp_path: Path, settings: Callable[..., 
     assert "very-secret-token" not in repr(run._config)
 
 
-def test_leftovers_are_the_dead_ones_and_empty_ones_are_cleared_away(config: Config):
+def test_leftovers_are_the_dead_ones_of_our_server_and_empty_ones_go(config: Config):
     living = Spool.create(config, HEAD)
     put(living, tag(0))
-    dead = Spool.create(config, Head("other", "t", "cd" * 16))
+    dead = Spool.create(config, Head(config.url, "t", "cd" * 16))
     put(dead, tag(1))
     abandon(dead)
-    abandon(Spool.create(config, Head("empty", "t", "ef" * 16)))
-    assert leftovers(config, lambda head: head.url == "nobody") == []
-    [found] = leftovers(config, lambda head: head.url == "other")
-    assert found.head.run_id == "cd" * 16
-    assert leftovers(config, lambda head: True) == []  # the one is ours by now, the other alive
-    names = {folder.name[:2] for folder in folders(config.spool_dir)}
-    assert names == {"ab", "cd"}
-    found.close()
+    foreign = Spool.create(config, Head("http://elsewhere", "t", "01" * 16))
+    put(foreign, tag(2))
+    abandon(foreign)
+    abandon(Spool.create(config, Head(config.url, "t", "ef" * 16)))
+    found = {path.name[:2]: leftover(path, config) for path in folders(config.spool_dir)}
+    assert {name for name, spool in found.items() if spool} == {"cd"}
+    assert [path.name[:2] for path in folders(config.spool_dir)] == ["01", "ab", "cd"]
+    ours = found["cd"]
+    assert ours is not None
+    assert read_all(ours) == [tag(1)]
+    ours.close()
     living.close()
 
 

@@ -6,7 +6,6 @@ import zlib
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.storage.point_samples import INT64_MAX, INT64_MIN, long_ones, scattered, training
 
 from stepwell_storage.codec import (
     MAX_POINTS,
@@ -21,6 +20,7 @@ from stepwell_storage.codec import (
 )
 from stepwell_storage.errors import Corrupt
 from stepwell_storage.points import Points, merge
+from tests.storage.point_samples import INT64_MAX, INT64_MIN, long_ones, scattered, training
 
 chunks = st.one_of(scattered, long_ones()).map(lambda points: merge([points])).filter(len)
 

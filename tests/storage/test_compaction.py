@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.storage.conftest import RUN, batch, new_run
 
 from stepwell_storage.compaction import build
 from stepwell_storage.compactor import CompactionFailed
 from stepwell_storage.records import Batch
 from stepwell_storage.store import Options, Store
 from stepwell_storage.tenant import Tenant
+from tests.storage.conftest import RUN, batch, new_run
 
 
 def chunk_sizes(data: Path) -> list[int]:
@@ -150,14 +150,14 @@ async def test_a_killed_compactor_is_replaced_and_nothing_is_lost(store: Store, 
     await tenant.create_run(new_run())
     await tenant.log(RUN, batch("loss", range(1_000)))
     await unit(store, tenant)
-    pid = store._compactor.pid
+    pid = store._housekeeping.compactor.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     await tenant.log(RUN, batch("loss", range(1_000, 200_000)))
     with pytest.raises(CompactionFailed):
         await store.compact(tenant.name)
     await unit(store, tenant)
-    assert store._compactor.pid != pid
+    assert store._housekeeping.compactor.pid != pid
     assert len(await tenant.points(RUN, "loss")) == 200_000
 
 
@@ -167,7 +167,7 @@ async def test_the_compactor_dies_with_its_server(data: Path):
         await tenant.create_run(new_run())
         await tenant.log(RUN, batch("loss", range(10)))
     await store.compact("default")
-    pid = store._compactor.pid
+    pid = store._housekeeping.compactor.pid
     assert pid is not None
     await store.close()
     with pytest.raises(ProcessLookupError):

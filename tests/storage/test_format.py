@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.storage.point_samples import listed, long_ones, scattered
 
 from stepwell_storage import codec, payloads
 from stepwell_storage.points import Points, merge
+from tests.storage.point_samples import listed, long_ones, scattered
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FORMAT = Path(__file__).parents[2] / "docs" / "format.md"

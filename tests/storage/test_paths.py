@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, strategies as st
-from tests.hostile_paths import ABSOLUTE, MISFORMED
 
 from stepwell_storage.errors import Invalid
 from stepwell_storage.paths import check_model_id, check_run_id, split
+from tests.hostile_paths import ABSOLUTE, MISFORMED
 
 HARMLESS = [
     "model.pkl",

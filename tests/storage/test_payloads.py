@@ -7,6 +7,10 @@ from itertools import accumulate
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+
+from stepwell_storage.errors import Corrupt
+from stepwell_storage.payloads import MAX_POINTS, decode, encode, extract, keys_of
+from stepwell_storage.points import NAN_BITS, Points
 from tests.storage.point_samples import (
     INT64_MAX,
     INT64_MIN,
@@ -14,10 +18,6 @@ from tests.storage.point_samples import (
     scattered,
     training,
 )
-
-from stepwell_storage.errors import Corrupt
-from stepwell_storage.payloads import MAX_POINTS, decode, encode, extract, keys_of
-from stepwell_storage.points import NAN_BITS, Points
 
 logged = st.lists(
     st.tuples(

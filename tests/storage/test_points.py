@@ -4,17 +4,6 @@ import struct
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from tests.storage.point_samples import (
-    EXTREMES,
-    INT64_MAX,
-    INT64_MIN,
-    bits,
-    crowded,
-    integers,
-    listed,
-    model,
-    scattered,
-)
 
 from stepwell_storage.points import (
     NAN_BITS,
@@ -30,6 +19,17 @@ from stepwell_storage.points import (
     unordered,
 )
 from stepwell_storage.records import Position
+from tests.storage.point_samples import (
+    EXTREMES,
+    INT64_MAX,
+    INT64_MIN,
+    bits,
+    crowded,
+    integers,
+    listed,
+    model,
+    scattered,
+)
 
 ASCENDING = [-math.inf, -1.5, -5e-324, -0.0, 0.0, 5e-324, 1.5, math.inf, math.nan]
 

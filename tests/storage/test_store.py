@@ -7,11 +7,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.storage.conftest import RUN, batch, new_run
 
 from stepwell_storage.errors import Closed, Conflict, Corrupt, Invalid, NotFound, Unsupported
 from stepwell_storage.records import ExperimentChange, RunChange, RunQuery
 from stepwell_storage.store import Options, Store
+from tests.storage.conftest import RUN, batch, new_run
 
 
 async def test_a_second_owner_is_refused_with_the_pid_of_the_first(store: Store, data: Path):
@@ -35,6 +35,24 @@ async def test_a_read_in_an_unknown_tenant_finds_default_and_creates_nothing(
             await tenant.run(RUN)
     assert not (data / "tenants" / "nobody").exists()
     assert store.names() == []
+
+
+async def test_a_write_to_the_empty_tenant_is_refused_rather_than_forgotten(store: Store):
+    async with store.lease("nobody", create=False) as tenant:
+        with pytest.raises(NotFound, match="no tenant nobody"):
+            await tenant.create_run(new_run())
+    assert store.names() == []
+
+
+async def test_changing_a_run_does_not_make_it_look_alive(store: Store):
+    async with store.lease("a", create=True) as tenant:
+        await tenant.create_run(new_run())
+        before = (await tenant.run(RUN)).heartbeat_at
+        await asyncio.sleep(0.005)
+        assert (await tenant.change_run(RUN, RunChange(name="b"))).heartbeat_at == before
+        await tenant.change_run(RUN, RunChange(status="failed"))
+        resumed = await tenant.change_run(RUN, RunChange(status="running"))
+        assert resumed.heartbeat_at > before
 
 
 async def test_the_empty_tenant_has_the_default_it_will_have(store: Store):

@@ -5,15 +5,6 @@ import zlib
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.storage.point_samples import (
-    Point,
-    columns,
-    integers,
-    listed,
-    long_ones,
-    scattered,
-    training,
-)
 
 from stepwell_storage.errors import Corrupt
 from stepwell_storage.points import Points, merge, ordered
@@ -26,6 +17,15 @@ from stepwell_storage.summaries import (
     encode,
     encode_points,
     summarise,
+)
+from tests.storage.point_samples import (
+    Point,
+    columns,
+    integers,
+    listed,
+    long_ones,
+    scattered,
+    training,
 )
 
 chunks = st.one_of(scattered, long_ones()).map(lambda points: merge([points])).filter(len)

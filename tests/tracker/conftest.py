@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
-from tests.tracker.checked import CheckedClient
 
 from stepwell_tracker.app import create_app
 from stepwell_tracker.config import Settings
+from tests.tracker.checked import CheckedClient
+from tests.tracker.mlflow_client import Mlflow
 
 
 @pytest.fixture
@@ -26,4 +27,10 @@ async def app(data: Path) -> AsyncIterator[Starlette]:
 @pytest.fixture
 async def client(app: Starlette) -> AsyncIterator[CheckedClient]:
     async with CheckedClient(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def mlflow(app: Starlette) -> AsyncIterator[Mlflow]:
+    async with Mlflow(app) as client:
         yield client

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.tracker.checked import BASE, CheckedClient
 
 from stepwell import wire
 from stepwell_tracker.app import CALLS
 from stepwell_tracker.openapi import plain_path, problem_titles
+from tests.tracker.checked import BASE, CheckedClient
 
 TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from tests.tracker.checked import RUNS, CheckedClient
 
 from stepwell import ids
+from tests.tracker.checked import RUNS, CheckedClient
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from starlette.applications import Starlette
+
+from stepwell import wire
 from tests.hostile_paths import CANARY, SELECTION, request_targets
 from tests.serving import serving as process_serving
 from tests.tracker.checked import RUNS, CheckedClient
 from tests.tracker.live import ask, connected, head, read_answer, serving
-
-from stepwell import wire
 
 
 @pytest.fixture

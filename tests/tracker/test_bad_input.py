@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.tracker.checked import BASE, RUNS, CheckedClient
 
 from stepwell import ids, wire
+from tests.tracker.checked import BASE, RUNS, CheckedClient
 
 UNKNOWN_RUN = ids.new_run_id("default")
 UNKNOWN_EXPERIMENT = "00000000-0000-8000-8000-000000000000"

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 from starlette.applications import Starlette
-from tests.tracker.checked import RUNS, CheckedClient
-from tests.tracker.live import connected, head, serving
 
 from stepwell_tracker import events as module
+from tests.tracker.checked import RUNS, CheckedClient
+from tests.tracker.live import connected, head, serving
 
 
 class Told(NamedTuple):

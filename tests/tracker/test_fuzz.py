@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from tests.tracker.checked import RUNS, CheckedClient
 
 from stepwell import wire
 from stepwell_tracker.app import CALLS, create_app
 from stepwell_tracker.config import Settings
+from tests.tracker.checked import RUNS, CheckedClient
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)

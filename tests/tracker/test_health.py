@@ -8,10 +8,10 @@ import threading
 from pathlib import Path
 
 from starlette.applications import Starlette
-from tests.tracker.checked import RUNS, CheckedClient
 
 from stepwell_tracker import probe
 from stepwell_tracker.observe import Observations
+from tests.tracker.checked import RUNS, CheckedClient
 
 
 async def test_a_living_server_is_restarted(client):

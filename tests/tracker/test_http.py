@@ -10,13 +10,13 @@ import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.types import Message
-from tests.tracker.checked import BASE, HOST, RUNS, CheckedClient, problem_of
 
 from stepwell import wire
 from stepwell_storage import errors as storage
 from stepwell_storage.store import Store
 from stepwell_tracker import errors
 from stepwell_tracker.app import CALLS
+from tests.tracker.checked import BASE, HOST, RUNS, CheckedClient, problem_of
 
 FORGED = {"Host": "evil.example"}
 FOREIGN = {"Origin": "https://evil.example"}

@@ -7,12 +7,12 @@ import jsonschema
 import msgspec
 import pytest
 from starlette.applications import Starlette
-from tests.tracker.checked import DOCUMENT, RUNS, CheckedClient, validate
 
 from stepwell import wire
 from stepwell_tracker.app import CALLS
 from stepwell_tracker.examples import EXAMPLES
 from stepwell_tracker.openapi import error_statuses, plain_path
+from tests.tracker.checked import DOCUMENT, RUNS, CheckedClient, validate
 
 BODIES = [
     (call, struct)

@@ -1,11 +1,12 @@
 """Runs over HTTP: their life, and what a training script logs into them."""
 
+import asyncio
 import struct
 
 import msgspec
-from tests.tracker.checked import RUNS, CheckedClient
 
 from stepwell import ids, wire
+from tests.tracker.checked import RUNS, CheckedClient
 
 START = 1707723600000
 
@@ -276,6 +277,15 @@ async def test_runs_are_listed_newest_first_in_pages(client: CheckedClient):
     page = await client.ok("GET", RUNS, params={"limit": 2, "offset": 2, "total": "false"})
     assert [run["run_id"] for run in page["runs"]] == newest[2:4]
     assert "total" not in page
+
+
+async def test_a_page_of_many_runs_is_the_same_as_many_pages(client: CheckedClient):
+    """Long pages are encoded off the event loop."""
+    made = await asyncio.gather(*(client.new_run(start_time=START + i) for i in range(120)))
+    page = await client.ok("GET", RUNS, params={"limit": 1_000})
+    assert [run["run_id"] for run in page["runs"]] == made[::-1]
+    short = await client.ok("GET", RUNS, params={"limit": 100})
+    assert page["runs"][:100] == short["runs"]
 
 
 async def test_runs_are_searched_filtered_and_ordered(client: CheckedClient):

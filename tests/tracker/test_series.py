@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.tracker.checked import RUNS, CheckedClient
-from tests.tracker.test_runs import columnar
 
 from stepwell import wire
+from tests.tracker.checked import RUNS, CheckedClient
+from tests.tracker.test_runs import columnar
 
 START = 1707723600000
 Point = tuple[int, int, float]

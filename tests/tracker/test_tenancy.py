@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
-from tests.tracker.checked import BASE, RUNS, CheckedClient
 
 from stepwell import ids
+from tests.tracker.checked import BASE, RUNS, CheckedClient
 
 ACME = {"X-Tenant-ID": "acme"}
 OTHER = {"X-Tenant-ID": "other"}
@@ -49,6 +49,25 @@ async def test_writes_to_unknown_things_create_no_tenant(client: CheckedClient, 
     await client.refused(404, "POST", RUNS, json={"run_id": run_id})
     await client.refused(404, "POST", RUNS, json={"parent_run_id": run_id}, headers=ACME)
     assert tenants(data) == []
+
+
+async def test_a_write_to_the_default_experiment_that_was_shown_is_kept(
+    client: CheckedClient, data: Path
+):
+    """An unknown tenant answers from memory; a write must not end there."""
+    [default] = (await client.ok("GET", BASE, headers=OTHER))["experiments"]
+    one = f"{BASE}/{default['experiment_id']}"
+    await client.refused(422, "PATCH", one, json={"name": "a\0"}, headers=OTHER)
+    await client.refused(400, "PATCH", one, content=b"{", headers=OTHER)
+    assert tenants(data) == []
+    await client.ok("PATCH", one, json={"tags": {"kept": "yes"}}, headers=OTHER)
+    assert (await client.ok("GET", one, headers=OTHER))["tags"] == {"kept": "yes"}
+
+    [default] = (await client.ok("GET", BASE, headers=ACME))["experiments"]
+    body = {"experiment_id": default["experiment_id"]}
+    run = await client.ok("POST", RUNS, json=body, headers=ACME)
+    assert (await client.ok("GET", f"{RUNS}/{run['run_id']}"))["run_id"] == run["run_id"]
+    assert tenants(data) == ["acme", "other"]
 
 
 async def test_a_run_id_names_its_tenant(client: CheckedClient):
@@ -147,11 +166,13 @@ async def test_a_name_that_is_none_is_refused_everywhere(
             ("POST", BASE),
             ("GET", RUNS),
             ("POST", RUNS),
+            ("POST", f"{RUNS}/series"),
+            ("GET", f"{RUNS}?limit=nonsense"),
             ("GET", f"{RUNS}/{run_id}"),
             ("POST", f"{RUNS}/{run_id}/log-batch"),
         ]:
-            body = {"name": "x"} if method == "POST" else None
-            await client.refused(400, method, url, json=body, headers=headers)
+            for body in (b'{"name":"x"}', b"{malformed", b'{"limit":0}'):
+                await client.refused(400, method, url, content=body, headers=headers)
     assert tenants(data) == ["acme"]
 
 

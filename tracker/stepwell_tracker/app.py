@@ -28,6 +28,7 @@ from stepwell_tracker.config import Settings
 from stepwell_tracker.errors import Refusal
 from stepwell_tracker.gate import Gate
 from stepwell_tracker.http import Call, Reply, Resource, Server, problem_reply
+from stepwell_tracker.mlflow import api as mlflow
 from stepwell_tracker.observe import Observed
 from stepwell_tracker.tenancy import Tenancy
 
@@ -70,7 +71,8 @@ def create_app(settings: Settings) -> Starlette:
         routes=[
             Route(path, Resource(server, [call for call in CALLS if call.path == path]))
             for path in dict.fromkeys(call.path for call in CALLS)
-        ],
+        ]
+        + mlflow.routes(server),
         middleware=[Middleware(Observed, server.observations), Middleware(Gate, settings)],
         exception_handlers=dict.fromkeys(REFUSALS, answer_problem),  # type: ignore[arg-type]
         lifespan=lifespan,

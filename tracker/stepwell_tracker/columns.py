@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -21,6 +22,23 @@ from stepwell_tracker.labels import check_keys, checked_value, texts
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _ITEM_BYTES = 8
+
+_FEW_POINTS = 64
+"""Below, hashing the keys costs less than an exception; it is one training step, mostly."""
+
+
+class Point(Protocol):
+    """A point as a request has it; ``timestamp`` may be unset."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def value(self) -> float | str: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def timestamp(self) -> int | UnsetType: ...
+
 
 Columns = tuple[bytes, bytes, bytes]
 """Steps, timestamps and values: little-endian int64, int64 and float64."""
@@ -37,7 +55,7 @@ def from_json(body: wire.LogBatch, now_ms: int) -> Batch:
     return batch
 
 
-def from_points(metrics: Sequence[wire.Metric], now_ms: int) -> Batch:
+def from_points(metrics: Sequence[Point], now_ms: int) -> Batch:
     """Points in any order of keys, series by series; each series' points stay in their order."""
     keys = [metric.key for metric in metrics]
     columns = (
@@ -99,6 +117,8 @@ def _by_series(keys: list[str], columns: Columns) -> tuple[list[str], list[int],
     the columns are transposed, and no point is looked at.
     """
     n = len(keys)
+    if n < _FEW_POINTS and len(set(keys)) == n:
+        return keys, [1] * n, columns
     try:
         period = keys.index(keys[0], 1)
     except ValueError:

@@ -155,7 +155,9 @@ class Query:
             return []
         try:
             return parse_qsl(
-                query.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS
+                query.decode(errors="replace"),
+                keep_blank_values=True,
+                max_num_fields=MAX_PARAMETERS,
             )
         except ValueError:
             raise BadRequest(f"the query has more than {MAX_PARAMETERS} parameters") from None

@@ -100,7 +100,9 @@ async def restore_experiment(request: Request) -> wire.Experiment:
 
 
 async def _change(request: Request, change: ExperimentChange) -> wire.Experiment:
-    changed = await request.tenant.change_experiment(request.experiment_id, change)
+    """The tenant may be one that is not there yet, with Default to change: now it is made."""
+    async with request.tenancy.tenant(request.headers, create=True) as tenant:
+        changed = await tenant.change_experiment(request.experiment_id, change)
     return views.experiment(changed)
 
 

@@ -15,6 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stepwell_tracker.config import Settings
 from stepwell_tracker.errors import BadRequest, Forbidden, Refusal
 from stepwell_tracker.http import HEADERS, problem_reply
+from stepwell_tracker.mlflow.api import is_mlflow, route_path
+from stepwell_tracker.mlflow.errors import error_reply
 
 _SINGLE = frozenset({
     b"host", b"origin", b"x-tenant-id", b"x-mlflow-workspace", b"authorization",
@@ -35,7 +37,8 @@ class Gate:
             try:
                 scope[HEADERS] = self._check(scope)
             except Refusal as refusal:
-                await problem_reply(refusal)(scope, receive, send)
+                answer = error_reply if is_mlflow(route_path(scope)) else problem_reply
+                await answer(refusal)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

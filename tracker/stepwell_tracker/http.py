@@ -263,16 +263,17 @@ class Resource:
     def __init__(self, server: Server, calls: Sequence[Call]) -> None:
         self.path = calls[0].path
         self._server = server
-        self._calls = {call.method: call for call in calls}
+        self._calls = {call.method: (call, _ENTER[call.scope]) for call in calls}
         if "GET" in self._calls:
             self._calls.setdefault("HEAD", self._calls["GET"])
         self._allow = ", ".join(sorted(self._calls))
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
-        call = self._calls.get(scope["method"])
-        if call is None:
+        found = self._calls.get(scope["method"])
+        if found is None:
             raise MethodNotAllowed(scope["method"], self._allow)
-        await _ENTER[call.scope](Request(call, self._server, scope, receive, send))
+        call, enter = found
+        await enter(Request(call, self._server, scope, receive, send))
 
 
 async def _in_run(request: Request) -> None:
@@ -294,6 +295,11 @@ async def _in_experiment(request: Request) -> None:
         await _answer(request)
 
 
+async def _later(request: Request) -> None:
+    request.tenancy.name(request.headers)  # refused before the body is looked at
+    await _answer(request)
+
+
 async def _answer(request: Request) -> None:
     call = request.call
     if call.parse_query is not None:
@@ -312,5 +318,5 @@ _ENTER: Final = {
     Scope.TENANT: _in_tenant,
     Scope.EXPERIMENT: _in_experiment,
     Scope.RUN: _in_run,
-    Scope.LATER: _answer,
+    Scope.LATER: _later,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct
@@ -9,7 +10,7 @@ from msgspec import UNSET, Meta, Struct
 from stepwell import ids, wire
 from stepwell_storage.clock import now_ms
 from stepwell_storage.errors import Invalid, NotFound
-from stepwell_storage.records import Batch, NewRun, RunChange, RunQuery
+from stepwell_storage.records import Batch, NewRun, RunChange, RunPage, RunQuery
 from stepwell_tracker import columns, views
 from stepwell_tracker.http import Call, Reply, Request, Scope, as_json, json_reply
 from stepwell_tracker.labels import changes, storable, texts
@@ -19,6 +20,8 @@ from stepwell_tracker.tenancy import contradicts, parse_experiment_id
 BASE = "/api/v1/experiments/runs"
 RUN = BASE + "/{run_id}"
 _SHOWN_KEYS = 1_000
+_FEW_RUNS = 100
+"""More than that, of up to 200 keys each, are encoded off the event loop."""
 
 
 class RunsQuery(Struct):
@@ -94,14 +97,16 @@ async def create_run(request: Request) -> Reply:
         tags=texts("tags", body.tags),
         params=texts("params", body.params),
     )
-    # A tenant is made by a write that can succeed: an experiment that is named by id must be there.
-    create = new.experiment_id is None
-    async with request.tenancy.tenant(request.headers, create=create) as tenant:
+    if new.experiment_id is not None and not request.tenancy.exists(request.headers):
+        # Only a write that will succeed makes a tenant; an empty one has nothing but Default.
+        async with request.tenancy.tenant(request.headers) as empty:
+            await empty.experiment(new.experiment_id)
+    async with request.tenancy.tenant(request.headers, create=True) as tenant:
         run, created = await tenant.create_run(new)
     return json_reply(views.run(run), status=201 if created else 200)
 
 
-async def list_runs(request: Request) -> wire.RunPage:
+async def list_runs(request: Request) -> Reply:
     """List or search runs."""
     query: RunsQuery = request.query
     experiment_ids = tuple(parse_experiment_id(text) for text in query.experiment_id)
@@ -121,12 +126,20 @@ async def list_runs(request: Request) -> wire.RunPage:
             keys=None if query.keys is None else tuple(query.keys),
         )
     )
-    return wire.RunPage(
-        runs=[views.run(one) for one in page.runs],
-        limit=query.limit,
-        offset=query.offset,
-        next_cursor=page.next_cursor,
-        total=UNSET if page.total is None else page.total,
+    if len(page.runs) <= _FEW_RUNS:
+        return _page_reply(page, query)
+    return await asyncio.to_thread(_page_reply, page, query)
+
+
+def _page_reply(page: RunPage, query: RunsQuery) -> Reply:
+    return json_reply(
+        wire.RunPage(
+            runs=[views.run(one) for one in page.runs],
+            limit=query.limit,
+            offset=query.offset,
+            next_cursor=page.next_cursor,
+            total=UNSET if page.total is None else page.total,
+        )
     )
 
 

@@ -41,6 +41,7 @@ class Tenancy:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._hashed: set[str] = set()
         self._names_by_hash: dict[int, list[str]] = {}
         self.known: dict[tuple[str | None, str], tuple[str, str]] = {}
         """(Tenant of the headers, run id as sent) to (tenant, run id), where that was found."""
@@ -63,6 +64,10 @@ class Tenancy:
         """The tenant of the headers, ``default`` without; ``create`` makes it if need be."""
         name = self.name(headers) or wire.DEFAULT_TENANT
         return self._store.lease(name, create=create)
+
+    def exists(self, headers: Headers) -> bool:
+        """Whether the tenant of the headers has been made."""
+        return self._store.exists(self.name(headers) or wire.DEFAULT_TENANT)
 
     def run(self, headers: Headers, text: str) -> RunLease:
         """``async with`` it for (tenant, run id).  Raises BadRequest, and NotFound on entry."""
@@ -91,16 +96,16 @@ class Tenancy:
         elif wanted is None:
             yield wire.DEFAULT_TENANT
         else:
-            known = self._names_by_hash.get(wanted, [])
+            known = tuple(self._names_by_hash.get(wanted, ()))
             yield from known
             self._refresh()  # not found so far: the tenant may be younger than the map
             yield from (n for n in self._names_by_hash.get(wanted, []) if n not in known)
 
     def _refresh(self) -> None:
-        names: dict[int, list[str]] = {}
         for name in self._store.names():
-            names.setdefault(_hash_of_tenant(name), []).append(name)
-        self._names_by_hash = names
+            if name not in self._hashed:
+                self._hashed.add(name)
+                self._names_by_hash.setdefault(_hash_of_tenant(name), []).append(name)
 
     async def enter(self, name: str, run_id: str) -> tuple[Lease, Tenant]:
         """A lease that was entered, if the tenant has the run.  Raises NotFound."""

@@ -1,0 +1,161 @@
+"""Our client beside the others', each in an environment of its own: ``make bench-sdk``.
+
+A tight loop logs three metrics a step, every call timed.  MLflow and Stepwell log to a server of
+their own; the others write to a folder, as they do by default.  Whatever does not install or run is
+left out, with the reason.  Prints Markdown on stdout; what goes on is said on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import sdk_loop
+from benchmarks.peers import install, mlflow
+from benchmarks.processes import Server, scratch, stepwell
+from benchmarks.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+Serve = Callable[[Path], AbstractContextManager[Server | None]]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A tracker: how it is installed, imported and served, and how many calls are enough."""
+
+    title: str
+    script: str
+    package: str
+    imports: str
+    steps: int
+    serve: Serve = lambda _: nullcontext(None)
+
+
+MLFLOW = partial(mlflow, workers=None)
+TENSORBOARD = "from tensorboardX import SummaryWriter"
+PEERS = (
+    Peer("Stepwell", "stepwell", "stepwell", "from stepwell import ExperimentTracker", 100_000,
+         stepwell),
+    Peer("MLflow", "mlflow", "mlflow", "import mlflow", 300, MLFLOW),
+    Peer("MLflow, asynchronous", "mlflow-async", "mlflow", "import mlflow", 2_000, MLFLOW),
+    Peer("trackio", "trackio", "trackio", "import trackio", 20_000),
+    Peer("wandb, offline", "wandb", "wandb", "import wandb", 20_000),
+    Peer("tensorboardX", "tensorboard", "tensorboardX", TENSORBOARD, 50_000),
+    Peer("aim", "aim", "aim", "import aim", 10_000),
+    Peer("a JSON line", "json-lines", "", "import json", 100_000),
+)  # fmt: skip
+
+
+def environment(peer: Peer) -> Path:
+    """The Python of an environment that holds nothing but this tracker."""
+    if not peer.package:
+        return Path(sys.executable)
+    source = str(ROOT) if peer.package == "stepwell" else peer.package
+    binaries, _ = install(peer.package, source)
+    if peer.package == "stepwell":  # as it is now, whatever was installed before
+        pip = [str(binaries / "pip"), "install", "--quiet", "--force-reinstall", "--no-deps"]
+        subprocess.run([*pip, source], check=True, stdout=sys.stderr)
+    return binaries / "python"
+
+
+def installed(python: Path) -> tuple[float, int]:
+    """Megabytes and packages beyond an empty environment's own."""
+    listed = subprocess.run(
+        [python, "-m", "pip", "list", "--format", "json"], check=True, capture_output=True
+    )
+    names = {entry["name"].lower() for entry in json.loads(listed.stdout)} - {"pip", "setuptools"}
+    [packages] = (python.parents[1] / "lib").glob("python*/site-packages")
+    skipped = {"pip", "setuptools", "pkg_resources", "_distutils_hack", "__pycache__"}
+    size = sum(
+        path.stat().st_size
+        for folder in packages.iterdir()
+        if folder.name.split("-")[0] not in skipped
+        for path in ([folder] if folder.is_file() else folder.rglob("*"))
+        if path.is_file()
+    )
+    return size / 1e6, len(names)
+
+
+def import_ms(python: Path, statement: str) -> float:
+    """The quickest of ten, after one that writes the byte code."""
+    code = f"import time; t = time.perf_counter()\n{statement}\n"
+    code += "print((time.perf_counter() - t) * 1e3)"
+    found = []
+    for _ in range(11):
+        done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
+        found.append(float(done.stdout.split()[-1]))
+    return min(found[1:])
+
+
+def calls(peer: Peer, python: Path, seconds: float, rounds: int) -> dict[str, float]:
+    """Medians over rounds of the figures of sdk_peer.py; the longest call is the longest of all."""
+    found: list[dict[str, Any]] = []
+    for _ in range(rounds):
+        with scratch() as folder, peer.serve(folder / "server") as server:
+            url = f"http://127.0.0.1:{server.port}" if server else ""
+            (folder / "client").mkdir()
+            arguments = [peer.script, peer.steps, seconds, folder / "client", url]
+            done = subprocess.run(
+                [python, ROOT / "benchmarks" / "sdk_peer.py", *map(str, arguments)],
+                cwd=folder, check=True, capture_output=True, text=True, timeout=900,
+            )  # fmt: skip
+            found.append(json.loads(done.stdout.strip().splitlines()[-1]))
+    figures = {name: median(one[name] for one in found) for name in found[0]}
+    figures["longest"] = max(one["longest"] for one in found)
+    return figures
+
+
+@contextmanager
+def told(what: str, table: Table) -> Iterator[None]:
+    """A tracker that fails is left out of the table, and the table says so."""
+    print(what, file=sys.stderr)
+    try:
+        yield
+    except subprocess.CalledProcessError as error:
+        lines = str(error.stderr or error).strip().splitlines()
+        table.note(f"{what} is left out: {lines[-1][:160]}")
+    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+        table.note(f"{what} is left out: {error}")
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sdk", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("names", nargs="*", help=", ".join(peer.script for peer in PEERS))
+    options = parser.parse_args(arguments)
+    seconds, rounds = (2.0, 1) if options.quick else (20.0, 3)
+    table = Table("Stepwell")
+    for peer in PEERS:
+        if options.names and peer.script not in options.names:
+            continue
+        with told(peer.title, table):
+            python = environment(peer)
+            figures = calls(peer, python, seconds, rounds)
+            table.add("calls timed", peer.title, figures["steps"])
+            table.add("a call, median: us", peer.title, figures["median"])
+            table.add("p99: us", peer.title, figures["p99"])
+            table.add("longest: us", peer.title, figures["longest"])
+            table.add("calls above 1 ms", peer.title, figures["above_1_ms"])
+            table.add("mean with everything until finish: us", peer.title, figures["mean"])
+            table.add("import: ms", peer.title, import_ms(python, peer.imports))
+            if peer.package:
+                size, packages = installed(python)
+                table.add("installed: MB", peer.title, size)
+                table.add("packages", peer.title, packages)
+    print(table.markdown())
+    print("\nA training loop of small steps, with our client:\n")
+    print("| logging to | wall time | CPU of the main thread |\n|---|---|---|", flush=True)
+    return sdk_loop.main(["--rounds", "3", "--steps", "100"] if options.quick else [])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

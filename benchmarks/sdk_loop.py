@@ -1,0 +1,88 @@
+"""What our client costs a training loop: without one, with a server, and with a dead one.
+
+    python -m benchmarks.sdk_loop [--rounds N] [--steps N]
+
+Rounds alternate, so that the machine's drift hits all alike; each ratio is the median over rounds
+of a round's time to that of the loop without a tracker beside it.  A step is about 2 ms of NumPy
+and Python, which is a very small step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks.processes import scratch, stepwell
+from stepwell import ExperimentTracker
+
+Log = Callable[[dict[str, float], int], object]
+
+
+def train(steps: int, log: Log | None) -> tuple[float, float]:
+    """Wall and main-thread CPU time of a loop, in seconds."""
+    rng = np.random.default_rng(7)
+    weights = rng.standard_normal((256, 256))
+    data = rng.standard_normal((256, 256))
+    wall, cpu = time.perf_counter(), time.thread_time()
+    for step in range(steps):
+        gradient = data @ weights / 256
+        weights -= 1e-3 * gradient
+        loss = sum(float(value) for value in gradient[0])  # some of a step is always Python
+        if log is not None:
+            log({"loss": loss, "norm": float(weights[0, 0]), "step_size": 1e-3}, step)
+    return time.perf_counter() - wall, time.thread_time() - cpu
+
+
+def compare(logs: dict[str, Log], steps: int, rounds: int) -> dict[str, tuple[float, float]]:
+    """Ratios of wall and of CPU time to the bare loop's, by name."""
+    train(steps, None)
+    ratios: dict[str, list[tuple[float, float]]] = {name: [] for name in logs}
+    for number in range(rounds):
+        for name, log in logs.items():
+            sides: list[Log | None] = [None, log] if number % 2 else [log, None]
+            times = {side is None: train(steps, side) for side in sides}
+            bare, logged = times[True], times[False]
+            ratios[name].append((logged[0] / bare[0], logged[1] / bare[1]))
+    return {
+        name: (median(wall for wall, _ in found), median(cpu for _, cpu in found))
+        for name, found in ratios.items()
+    }
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sdk_loop", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--steps", type=int, default=500)
+    options = parser.parse_args(arguments)
+    with ExitStack() as stack:
+        folder = stack.enter_context(scratch())
+        os.environ["STEPWELL_SPOOL_DIR"] = str(Path(tempfile.mkdtemp(dir=folder)))
+        server = stack.enter_context(stepwell(folder / "data"))
+        hole = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        urls = {
+            "black hole": f"http://127.0.0.1:{hole.getsockname()[1]}",
+            "a server": f"http://127.0.0.1:{server.port}",
+        }
+        runs = {name: ExperimentTracker(url).start_run("loop") for name, url in urls.items()}
+        logs: dict[str, Log] = {name: run.log_metrics for name, run in runs.items()}
+        logs["nothing at all"] = lambda values, step: None
+        found = compare(logs, options.steps, options.rounds)
+        for run in runs.values():
+            run.end(timeout_s=0)
+    for name, (wall, cpu) in found.items():
+        print(f"| {name} | {(wall - 1) * 100:+.2f} % | {(cpu - 1) * 100:+.2f} % |")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

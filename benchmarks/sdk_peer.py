@@ -1,0 +1,158 @@
+"""One tracker's logging calls, timed one by one: run by sdk.py in that tracker's own environment.
+
+    python sdk_peer.py NAME STEPS SECONDS FOLDER URL
+
+It imports nothing of this project but the client, and that only for its own name.  Prints one line
+of JSON: times in microseconds.  Garbage collection is off, for everybody.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Values = dict[str, float]
+Log = Callable[[Values, int], object]
+Finish = Callable[[], object]
+
+
+def stepwell(folder: Path, url: str) -> tuple[Log, Finish]:
+    os.environ["STEPWELL_SPOOL_DIR"] = str(folder / "spool")
+    module = importlib.import_module("stepwell")
+    run = module.ExperimentTracker(url).start_run("bench")
+
+    def finish() -> None:
+        if not run.end(timeout_s=120):
+            raise RuntimeError("not everything was acknowledged")
+
+    return run.log_metrics, finish
+
+
+def mlflow(folder: Path, url: str, *, synchronous: bool = True) -> tuple[Log, Finish]:
+    module = importlib.import_module("mlflow")
+    module.set_tracking_uri(url)
+    module.set_experiment("bench")
+    module.start_run()
+
+    def log(values: Values, step: int) -> None:
+        module.log_metrics(values, step=step, synchronous=synchronous)
+
+    def finish() -> None:
+        if not synchronous:
+            module.flush_async_logging()
+        module.end_run()
+
+    return log, finish
+
+
+def mlflow_async(folder: Path, url: str) -> tuple[Log, Finish]:
+    return mlflow(folder, url, synchronous=False)
+
+
+def trackio(folder: Path, url: str) -> tuple[Log, Finish]:
+    os.environ["TRACKIO_DIR"] = str(folder)
+    module = importlib.import_module("trackio")
+    module.init(project="bench", embed=False)
+    return (lambda values, step: module.log(values, step=step)), module.finish
+
+
+def wandb(folder: Path, url: str) -> tuple[Log, Finish]:
+    os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    module = importlib.import_module("wandb")
+    run = module.init(project="bench", dir=str(folder))
+    return (lambda values, step: run.log(values, step=step)), run.finish
+
+
+def tensorboard(folder: Path, url: str) -> tuple[Log, Finish]:
+    writer = importlib.import_module("tensorboardX").SummaryWriter(str(folder))
+
+    def log(values: Values, step: int) -> None:
+        for key, value in values.items():
+            writer.add_scalar(key, value, step)
+
+    return log, writer.close
+
+
+def aim(folder: Path, url: str) -> tuple[Log, Finish]:
+    module = importlib.import_module("aim")
+    run = module.Run(repo=str(folder), experiment="bench", system_tracking_interval=None)
+    return (lambda values, step: run.track(values, step=step)), run.close
+
+
+def json_lines(folder: Path, url: str) -> tuple[Log, Finish]:
+    """No tracker at all: what a bare line in a file costs."""
+    file = (folder / "log.jsonl").open("w")
+
+    def log(values: Values, step: int) -> None:
+        file.write(json.dumps({"step": step, "time": time.time()} | values))
+        file.write("\n")
+
+    return log, file.close
+
+
+TRACKERS: dict[str, Callable[[Path, str], tuple[Log, Finish]]] = {
+    "stepwell": stepwell,
+    "mlflow": mlflow,
+    "mlflow-async": mlflow_async,
+    "trackio": trackio,
+    "wandb": wandb,
+    "tensorboard": tensorboard,
+    "aim": aim,
+    "json-lines": json_lines,
+}
+
+
+def measure(log: Log, finish: Finish, steps: int, seconds: float) -> dict[str, Any]:
+    """Log until one of the bounds is met.  ``mean`` has everything in it, until finish returned."""
+    rng = random.Random(7)
+    samples = [
+        {"train_loss": rng.random(), "val_loss": rng.random(), "accuracy": rng.random()}
+        for _ in range(steps)
+    ]
+    log(samples[0], 0)
+    times = [0] * steps
+    clock = time.perf_counter_ns
+    gc.collect()
+    gc.disable()
+    begun = clock()
+    until = begun + int(seconds * 1e9)
+    done = 0
+    for step in range(1, steps):
+        before = clock()
+        log(samples[step], step)
+        after = clock()
+        times[step] = after - before
+        done = step
+        if after > until:
+            break
+    finish()
+    whole = clock() - begun
+    times = sorted(times[1 : done + 1])
+    return {
+        "steps": done,
+        "median": times[done // 2] / 1e3,
+        "p99": times[int(done * 0.99)] / 1e3,
+        "longest": times[-1] / 1e3,
+        "above_1_ms": sum(taken > 1_000_000 for taken in times),
+        "mean": whole / done / 1e3,
+    }
+
+
+def main() -> None:
+    name, steps, seconds, folder, url = sys.argv[1:]
+    log, finish = TRACKERS[name](Path(folder), url)
+    found = measure(log, finish, int(steps), float(seconds))
+    sys.__stdout__.write(f"\n{json.dumps(found)}\n")  # type: ignore[union-attr]
+    sys.__stdout__.flush()  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    main()

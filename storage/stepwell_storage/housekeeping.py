@@ -1,0 +1,106 @@
+"""What a store does by itself: compaction where it is due, and freed pages given back when idle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from stepwell_storage.compactor import Compactor
+from stepwell_storage.errors import StorageError
+from stepwell_storage.meters import Meters
+from stepwell_storage.tenant import Tenant
+
+if TYPE_CHECKING:
+    from stepwell_storage.store import Store
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.1
+IDLE_S = 2.0
+RETRY_S = 1.0
+
+
+class Housekeeping:
+    """One unit of compaction at a time, for all tenants of a store, the most urgent first."""
+
+    def __init__(self, store: Store, meters: Meters) -> None:
+        self._store = store
+        self._meters = meters
+        self._task: asyncio.Task[None] | None = None
+        self.compactor = Compactor()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="housekeeping")
+
+    async def close(self) -> None:
+        """Stop at once; a unit that is being built is given up."""
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.compactor.close()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                busy = await self._compact_most_urgent() or await self._tidy_idle()
+            except StorageError as error:
+                logger.error("housekeeping: %s; trying again", error)
+                await asyncio.sleep(RETRY_S)
+                busy = False
+            except Exception:
+                logger.exception("housekeeping failed; trying again")
+                await asyncio.sleep(RETRY_S)
+                busy = False
+            if not busy:
+                await asyncio.sleep(TICK_S)
+
+    async def _compact_most_urgent(self) -> bool:
+        due = [
+            (*most_urgent, tenant.name)
+            for tenant in self._store.opened()
+            if (most_urgent := tenant.writer.backlog.most_urgent())
+        ]
+        if not due:
+            return False
+        _, run, name = max(due)
+        async with self._store.lease(name, create=False) as tenant:
+            await self._unit(tenant, run)
+        return True
+
+    async def _unit(self, tenant: Tenant, run: int) -> None:
+        """Compact a run's oldest journal rows."""
+        assert tenant.folder is not None
+        start = time.perf_counter()
+        await tenant.settle()
+        sealed = await self.compactor.build(tenant.folder / "tenant.db", run)
+        for what in sealed.damaged:
+            logger.error("tenant %s, run row %d, damaged: %s", tenant.name, run, what)
+        if not sealed.journal or not await tenant.seal(sealed):
+            tenant.writer.backlog.give_up(run)
+            return
+        tenant.tidy = False
+        self._meters.unit_points += sealed.points
+        self._meters.unit_seconds.add(time.perf_counter() - start)
+
+    async def compact(self, tenant: Tenant) -> None:
+        """All that the tenant's journal holds, due or not; then give every freed page back."""
+        backlog = tenant.writer.backlog
+        while most_urgent := backlog.most_urgent(everything=True):
+            await self._unit(tenant, most_urgent[1])
+        while await tenant.maintain():
+            pass
+
+    async def _tidy_idle(self) -> bool:
+        """Give some pages back where nobody writes; whether there is more to do."""
+        quiet_since = time.monotonic() - IDLE_S
+        for tenant in self._store.opened():
+            if tenant.tidy or tenant.writer.written_at > quiet_since:
+                continue
+            async with self._store.lease(tenant.name, create=False) as held:
+                held.tidy = not await held.maintain()
+            return True
+        return False

@@ -1,0 +1,304 @@
+"""Work for the engine with an oracle of it, in a process of its own on a watched disk.
+
+As a program: ``engine_work.py FOLDER`` with the shim preloaded does the work once on FOLDER/data
+and marks in the shim's record what it asked for and what was acknowledged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import errno
+import json
+import os
+import random
+from array import array
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from stepwell_storage import sqlite
+from stepwell_storage.errors import Busy, Full, NotFound
+from stepwell_storage.points import Floats, Ints
+from stepwell_storage.records import Batch, NewRun, RunChange
+from stepwell_storage.store import Options, Store
+from stepwell_storage.tenant import Tenant
+
+KEYS = ("loss", "acc", "lr")
+TENANT = "default"
+ATTEMPTS = 5
+ANY_WRITE, ANY_SYNC = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A request, or what the store does by itself.  ``count`` points of each key from ``first``."""
+
+    number: int
+    kind: Literal["create", "log", "delete", "restore", "compact", "reopen"]
+    run: int = 0
+    first: int = 0
+    count: int = 0
+    keys: tuple[str, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.run + 1:032x}"
+
+
+def values_of(key: str, steps: Ints) -> Floats:
+    """Every bit of a value follows from its key and step."""
+    bits = (steps + KEYS.index(key)) * np.int64(0x1E37_79B9_7F4A_7C15)
+    return (bits & np.int64(0x3FEF_FFFF_FFFF_FFFF)).view("<f8")
+
+
+def plan(seed: int, logs: int, *, runs: int = 3, points: int = 300) -> list[list[Action]]:
+    """Groups of actions; those of one group are asked for at the same moment."""
+    rng = random.Random(seed)
+    numbers = iter(range(10_000_000))
+    groups = [[Action(next(numbers), "create", run) for run in range(runs)]]
+    next_step = [0] * runs
+    deleted: set[int] = set()
+    while logs > 0:
+        group = []
+        for _ in range(min(logs, rng.randint(1, 4))):
+            run = rng.choice([run for run in range(runs) if run not in deleted])
+            count = rng.randint(1, points)
+            keys = tuple(rng.sample(KEYS, rng.randint(1, len(KEYS))))
+            group.append(Action(next(numbers), "log", run, next_step[run], count, keys))
+            next_step[run] += count
+        logs -= len(group)
+        groups.append(group)
+        chance = rng.random()
+        if chance < 0.12:
+            groups.append([Action(next(numbers), "compact")])
+        elif chance < 0.2 and len(deleted) < runs - 1:
+            deleted.add(run)
+            groups.append([Action(next(numbers), "delete", run)])
+        elif chance < 0.28 and deleted:
+            groups.append([Action(next(numbers), "restore", run := deleted.pop())])
+        elif chance < 0.33:
+            groups.append([Action(next(numbers), "reopen")])
+    groups.append([Action(next(numbers), "compact")])
+    return groups
+
+
+def batch_of(action: Action) -> Batch:
+    steps = np.arange(action.first, action.first + action.count, dtype="<i8")
+    return Batch(
+        keys=list(action.keys),
+        counts=[action.count] * len(action.keys),
+        steps=steps.tobytes() * len(action.keys),
+        timestamps=array("q", steps.tolist()).tobytes() * len(action.keys),
+        values=b"".join(values_of(key, steps).tobytes() for key in action.keys),
+        params={f"param {action.number}": "set"},
+        tags={f"tag {action.number}": "set"},
+    )
+
+
+async def ask(tenant: Tenant, action: Action) -> None:
+    """One request.  Returns once it is acknowledged, raises what storage raises."""
+    if action.kind == "create":
+        await tenant.create_run(NewRun(run_id=action.run_id, name="a run", start_time=1_000))
+    elif action.kind == "log":
+        await tenant.log(action.run_id, batch_of(action))
+    else:
+        lifecycle = "deleted" if action.kind == "delete" else "active"
+        await tenant.change_run(action.run_id, RunChange(lifecycle=lifecycle))
+
+
+# --- the oracle -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Oracle:
+    """What was asked for, and what of it was acknowledged."""
+
+    actions: dict[int, Action]
+    sent: set[int] = field(default_factory=set)
+    done: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, groups: Sequence[Sequence[Action]]) -> Oracle:
+        return cls({action.number: action for group in groups for action in group})
+
+    async def compare(self, store: Store) -> None:
+        """Raises AssertionError where something acknowledged is not there bit for bit, once, or
+        something else is there in part."""
+        by_run = defaultdict(list)
+        for number in sorted(self.sent):
+            action = self.actions[number]
+            if action.kind not in ("compact", "reopen"):
+                by_run[action.run_id].append(action)
+        async with store.lease(TENANT, create=True) as tenant:
+            for run_id, actions in by_run.items():
+                await self._compare_run(tenant, run_id, actions)
+
+    async def _compare_run(self, tenant: Tenant, run_id: str, actions: Sequence[Action]) -> None:
+        done = [action for action in actions if action.number in self.done]
+        try:
+            run = await tenant.run(run_id)
+        except NotFound:
+            assert not done, f"run {run_id} is gone"
+            return
+        self._compare_lifecycle(run.lifecycle, actions)
+        steps = {key: await self._steps(tenant, run_id, key) for key in KEYS}
+        for action in actions:
+            if action.kind != "log":
+                continue
+            stretch = range(action.first, action.first + action.count)
+            there = [len(steps[key].intersection(stretch)) == action.count for key in action.keys]
+            none = [steps[key].isdisjoint(stretch) for key in action.keys]
+            there += [f"param {action.number}" in run.params, f"tag {action.number}" in run.tags]
+            assert all(there) or (all(none) and not any(there)), f"half of {action} is there"
+            assert all(there) or action.number not in self.done, f"{action} is lost"
+            for key in action.keys:
+                steps[key] -= set(stretch)
+        assert not any(steps.values()), "points that nobody sent"
+
+    @staticmethod
+    async def _steps(tenant: Tenant, run_id: str, key: str) -> set[int]:
+        points = await tenant.points(run_id, key)
+        assert (np.diff(points.steps) > 0).all(), "a point is there twice or out of order"
+        assert (points.timestamps == points.steps).all(), "other times"
+        assert points.values.tobytes() == values_of(key, points.steps).tobytes(), "other bits"
+        return set(points.steps.tolist())
+
+    def _compare_lifecycle(self, found: str, actions: Sequence[Action]) -> None:
+        allowed = {"active"}
+        for action in actions:
+            if action.kind in ("delete", "restore"):
+                state = "deleted" if action.kind == "delete" else "active"
+                allowed = {state} if action.number in self.done else allowed | {state}
+        assert found in allowed, f"the run is {found}"
+
+
+# --- the process ----------------------------------------------------------------------------------
+
+
+class Shim:
+    """The preloaded library, from inside."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(None)
+
+    def mark(self, what: str, number: int) -> None:
+        text = json.dumps([what, number]).encode()
+        self._library.shim_mark(text, ctypes.c_size_t(len(text)))
+
+    def arm(self, what: int, at: int, error: int, *, sticky: bool, shorten: bool) -> None:
+        """The ``at``-th ANY_WRITE or ANY_SYNC from now on fails; see shim.c."""
+        self._library.shim_arm(what, ctypes.c_long(at), error, sticky, shorten)
+
+    def disarm(self) -> None:
+        self.arm(0, 0, 0, sticky=False, shorten=False)
+
+    def seen(self, what: int) -> int:
+        return int(self._library.shim_seen(what))
+
+    @property
+    def failed(self) -> int:
+        return int(self._library.shim_failed())
+
+
+def set_pragma(name: str, value: object) -> None:
+    """Another setting of the writing connection than the product's."""
+    assert any(pragma.startswith(f"{name}=") for pragma in sqlite._WRITER)
+    sqlite._WRITER = tuple(
+        f"{name}={value}" if pragma.startswith(f"{name}=") else pragma for pragma in sqlite._WRITER
+    )
+
+
+class Work:
+    """Everything of a plan, asked for again and again while the disk refuses it."""
+
+    def __init__(
+        self,
+        data: Path,
+        mark: Callable[[str, int], None],
+        refused: Callable[[Work], Awaitable[None]],
+    ) -> None:
+        self.data = data
+        self.tenant: Tenant | None = None
+        self._mark = mark
+        self._refused = refused
+        self.store: Store
+
+    async def __aenter__(self) -> Work:
+        self.store = await Store.open(self.data, Options(compact=False))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.store.close()
+
+    async def do(self, groups: Sequence[Sequence[Action]]) -> None:
+        for group in groups:
+            if group[0].kind == "reopen":
+                self.tenant = None
+                await self.store.close()
+                self.store = await Store.open(self.data, Options(compact=False))
+            elif group[0].kind == "compact":
+                await self._insist(lambda: self.store.compact(TENANT))
+            else:
+                await asyncio.gather(*(self._acknowledged(action) for action in group))
+
+    async def _acknowledged(self, action: Action) -> None:
+        async def attempt() -> None:
+            async with self.store.lease(TENANT, create=True) as self.tenant:
+                self._mark("sent", action.number)
+                await ask(self.tenant, action)
+                self._mark("done", action.number)
+
+        await self._insist(attempt)
+
+    async def _insist(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        for _ in range(ATTEMPTS):
+            try:
+                await attempt()
+            except (Full, Busy):
+                await self._refused(self)
+            else:
+                return
+        raise AssertionError("it does not recover")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--logs", type=int, required=True)
+    parser.add_argument("--pragma", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--fail-sync", type=int, default=0, metavar="N", help="every N-th fails")
+    arguments = parser.parse_args()
+    for pragma in arguments.pragma:
+        set_pragma(*pragma.split("=", 1))
+    del os.environ["LD_PRELOAD"]  # the compactor writes nothing that must be watched
+    shim = Shim()
+
+    def fail_again() -> None:
+        if arguments.fail_sync:
+            shim.arm(ANY_SYNC, arguments.fail_sync, errno.EIO, sticky=False, shorten=False)
+
+    def mark(what: str, number: int) -> None:
+        shim.mark(what, number)
+        if what == "done" and shim.seen(ANY_SYNC) > arguments.fail_sync:
+            fail_again()
+
+    async def refused(_: Work) -> None:
+        shim.mark("refused", 0)
+
+    async def run() -> None:
+        async with Work(arguments.folder / "data", mark, refused) as work:
+            await work.do(plan(arguments.seed, arguments.logs))
+
+    fail_again()
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The n-th write or sync fails, for one n after another: a program, run with the shim preloaded.
+
+``failing_work.py FOLDER FAULT FIRST STRIDE`` does the work once for every n from FIRST, STRIDE
+apart, up to the number of calls that the work makes, each time on a fresh folder.  It prints one
+line of JSON: how many n were tried, how many faults struck, how many requests were refused, and
+what was wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepwell_storage.check import verify
+from stepwell_storage.records import RunQuery
+from tests.crash.engine_work import (
+    ANY_SYNC,
+    ANY_WRITE,
+    TENANT,
+    Action,
+    Oracle,
+    Shim,
+    Work,
+    plan,
+    set_pragma,
+)
+
+LOGS = 8
+ATTEMPTS_DOWN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    what: int
+    error: int
+    sticky: bool = False
+    shorten: bool = False
+
+
+FAULTS = {
+    "no space once": Fault(ANY_WRITE, errno.ENOSPC),
+    "no space for a while, after half a write": Fault(ANY_WRITE, errno.ENOSPC, True, True),
+    "a write fails": Fault(ANY_WRITE, errno.EIO),
+    "a sync fails": Fault(ANY_SYNC, errno.EIO),
+    "syncs fail for a while": Fault(ANY_SYNC, errno.EIO, True),
+}
+
+
+class Scenario:
+    """The work once, with one fault."""
+
+    def __init__(self, shim: Shim, groups: list[list[Action]]) -> None:
+        self._shim = shim
+        self._groups = groups
+        self._oracle = Oracle.of(groups)
+        self.refused = 0
+        self.calls = {ANY_WRITE: 0, ANY_SYNC: 0}
+
+    def mark(self, what: str, number: int) -> None:
+        (self._oracle.sent if what == "sent" else self._oracle.done).add(number)
+
+    async def when_refused(self, work: Work) -> None:
+        """Reads go on while the fault lasts; after some attempts it ends."""
+        self.refused += 1
+        if work.tenant is not None:
+            await self._oracle.compare(work.store)
+            async with work.store.lease(TENANT, create=False) as tenant:
+                created = [a for a in self._groups[0] if a.number in self._oracle.done]
+                found = await tenant.search(RunQuery(lifecycle="all"))
+                assert {a.run_id for a in created} <= {run.run_id for run in found.runs}
+        if self.refused % ATTEMPTS_DOWN == 0:
+            self._shim.disarm()
+
+    async def run(self, folder: Path) -> None:
+        """Raises what was wrong."""
+        data = folder / "data"
+        async with Work(data, self.mark, self.when_refused) as work:
+            await self._work(work)
+        found = await verify(data)
+        assert found.problems == []
+        async with Work(data, self.mark, self.when_refused) as again:
+            await self._oracle.compare(again.store)
+
+    async def _work(self, work: Work) -> None:
+        try:
+            await work.do(self._groups)
+        finally:
+            self.calls = {what: self._shim.seen(what) for what in self.calls}
+            self._shim.disarm()
+        everything = {action.number for group in self._groups for action in group}
+        internal = {a.number for g in self._groups for a in g if a.kind in ("compact", "reopen")}
+        assert self._oracle.done == everything - internal, "it did not recover"
+        await self._oracle.compare(work.store)
+
+
+def main() -> None:
+    folder, fault = Path(sys.argv[1]), FAULTS[sys.argv[2]]
+    first, stride = int(sys.argv[3]), int(sys.argv[4])
+    set_pragma("wal_autocheckpoint", 40)
+    del os.environ["LD_PRELOAD"]
+    shim = Shim()
+    groups = plan(first, LOGS)
+    undisturbed = Scenario(shim, groups)
+    asyncio.run(undisturbed.run(folder / "whole"))
+    tried = refused = 0
+    wrong = []
+    for at in range(first, undisturbed.calls[fault.what] + 1, stride):
+        scenario = Scenario(shim, groups)
+        here = folder / f"n{at}"
+        shim.arm(fault.what, at, fault.error, sticky=fault.sticky, shorten=fault.shorten)
+        try:
+            asyncio.run(scenario.run(here))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+            wrong.append(f"n = {at}: {type(error).__name__}: {error}")
+        else:
+            shutil.rmtree(here)
+        tried += 1
+        refused += scenario.refused
+    answer = {"tried": tried, "struck": shim.failed, "refused": refused, "wrong": wrong}
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

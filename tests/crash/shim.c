@@ -1,0 +1,244 @@
+/* What a process asks of the disk: recorded in order, and refused where a test says so.
+ *
+ * Preloaded into a process (LD_PRELOAD).  Only what lies below $STEPWELL_SHIM_ROOT counts; a
+ * -shm file and the lock file do not: neither is durable, SQLite rebuilds the one from the WAL and
+ * the kernel forgets the other.  With $STEPWELL_SHIM_LOG every call that changes something is
+ * appended to that file as a record; shim.py says how they are read.  While $STEPWELL_SHIM_FULL
+ * names a file that exists, every write fails with ENOSPC; shim_arm() fails a call by its number.
+ *
+ * One mutex is held from before a call until after its record, so the order of the records is an
+ * order in which the calls can have happened.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { WRITE = 1, TRUNCATE, SYNC, CREATE, MKDIR, UNLINK, RENAME, MARK, LOST_SYNC };
+enum { ANY_WRITE = 1, ANY_SYNC = 2 };
+
+struct record {
+    uint32_t kind, path_bytes, data_bytes, unused;
+    int64_t offset;
+};
+
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static int log_fd = -1;
+static char root[PATH_MAX];
+static size_t root_bytes;
+static const char *full_file;
+
+static struct { int what, error, sticky, shorten; long at, seen[3]; } armed;
+static long failed;
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *path = getenv("STEPWELL_SHIM_LOG"), *below = getenv("STEPWELL_SHIM_ROOT");
+    full_file = getenv("STEPWELL_SHIM_FULL");
+    if (below && realpath(below, root)) root_bytes = strlen(root);
+    if (path) log_fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+}
+
+static int ends_with(const char *text, const char *end)
+{
+    size_t a = strlen(text), b = strlen(end);
+    return a >= b && !strcmp(text + a - b, end);
+}
+
+static int counts(const char *path)
+{
+    return root_bytes && !strncmp(path, root, root_bytes) && path[root_bytes] == '/' &&
+           !ends_with(path, "-shm") && !ends_with(path, "/lock") && !ends_with(path, " (deleted)");
+}
+
+/* The path of a descriptor; 0 where it is none of ours. */
+static int path_of(int fd, char *path)
+{
+    char link[40];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t size = readlink(link, path, PATH_MAX - 1);
+    if (size < 0) return 0;
+    path[size] = 0;
+    return counts(path) || (root_bytes && !strcmp(path, root));
+}
+
+/* The path that a call at a folder means; 0 where it is none of ours. */
+static int path_at(int folder, const char *name, char *path)
+{
+    if (name[0] == '/') return snprintf(path, PATH_MAX, "%s", name), counts(path);
+    char base[PATH_MAX];
+    if (folder == AT_FDCWD) {
+        if (!getcwd(base, sizeof base)) return 0;
+    } else if (!path_of(folder, base)) return 0;
+    if (snprintf(path, PATH_MAX, "%s/%s", base, name) >= PATH_MAX) return 0;
+    return counts(path);
+}
+
+static void note(int kind, const char *path, int64_t offset, const void *data, size_t bytes)
+{
+    if (log_fd < 0) return;
+    const char *name = strncmp(path, root, root_bytes) ? path : path + root_bytes;
+    struct record head = { kind, strlen(name), bytes, 0, offset };
+    int kept = errno;
+    if (syscall(SYS_write, log_fd, &head, sizeof head) != sizeof head ||
+        syscall(SYS_write, log_fd, name, head.path_bytes) != head.path_bytes ||
+        syscall(SYS_write, log_fd, data, bytes) != (ssize_t)bytes)
+        abort(); /* a record with holes would prove nothing */
+    errno = kept;
+}
+
+/* For the scenario: something to be found again at this place of the record. */
+void shim_mark(const char *text, size_t bytes)
+{
+    pthread_mutex_lock(&turn);
+    note(MARK, "", 0, text, bytes);
+    pthread_mutex_unlock(&turn);
+}
+
+/* The `at`-th (from 1) write or sync from now on fails with `error`; with `sticky` all later ones
+ * too; with `shorten` half of what was to be written is written first.  at = 0 ends it. */
+void shim_arm(int what, long at, int error, int sticky, int shorten)
+{
+    pthread_mutex_lock(&turn);
+    if (at) memset(&armed, 0, sizeof armed);
+    armed.what = what, armed.at = at, armed.error = error;
+    armed.sticky = sticky, armed.shorten = shorten;
+    pthread_mutex_unlock(&turn);
+}
+
+long shim_seen(int what) { return armed.seen[what]; }
+long shim_failed(void) { return failed; }
+
+static int fails(int what)
+{
+    long number = ++armed.seen[what];
+    if (what == ANY_WRITE && full_file && !syscall(SYS_faccessat, AT_FDCWD, full_file, F_OK)) {
+        errno = ENOSPC;
+        return 1;
+    }
+    if (armed.what != what || !armed.at) return 0;
+    if (number != armed.at && !(armed.sticky && number > armed.at)) return 0;
+    failed++;
+    errno = armed.error;
+    return 1;
+}
+
+/* --- calls --------------------------------------------------------------------------------- */
+
+static ssize_t put(int fd, const void *data, size_t bytes, off64_t offset, int at)
+{
+    char path[PATH_MAX];
+    if (!path_of(fd, path))
+        return at ? syscall(SYS_pwrite64, fd, data, bytes, offset) : syscall(SYS_write, fd, data, bytes);
+    pthread_mutex_lock(&turn);
+    int failing = fails(ANY_WRITE), error = errno;
+    if (failing) bytes = armed.shorten ? bytes / 2 : 0;
+    if (!at) {
+        int appending = fcntl(fd, F_GETFL) & O_APPEND;
+        offset = lseek64(fd, 0, appending ? SEEK_END : SEEK_CUR);
+    }
+    ssize_t done = 0;
+    if (bytes || !failing)
+        done = at ? syscall(SYS_pwrite64, fd, data, bytes, offset) : syscall(SYS_write, fd, data, bytes);
+    if (done > 0) note(WRITE, path, offset, data, done);
+    if (failing && done <= 0) done = -1, errno = error;
+    pthread_mutex_unlock(&turn);
+    return done;
+}
+
+ssize_t write(int fd, const void *data, size_t bytes) { return put(fd, data, bytes, 0, 0); }
+ssize_t pwrite(int fd, const void *data, size_t bytes, off_t at) { return put(fd, data, bytes, at, 1); }
+ssize_t pwrite64(int fd, const void *data, size_t bytes, off64_t at) { return put(fd, data, bytes, at, 1); }
+
+int ftruncate64(int fd, off64_t size)
+{
+    char path[PATH_MAX];
+    if (!path_of(fd, path)) return syscall(SYS_ftruncate, fd, size);
+    pthread_mutex_lock(&turn);
+    int done = fails(ANY_WRITE) ? -1 : syscall(SYS_ftruncate, fd, size);
+    if (!done) note(TRUNCATE, path, size, "", 0);
+    pthread_mutex_unlock(&turn);
+    return done;
+}
+int ftruncate(int fd, off_t size) { return ftruncate64(fd, size); }
+
+/* A sync is not passed on: what it would have brought to the disk is what the replay works out. */
+static int sync_file(int fd, long call)
+{
+    char path[PATH_MAX];
+    if (!path_of(fd, path)) return syscall(call, fd);
+    pthread_mutex_lock(&turn);
+    int failed = fails(ANY_SYNC);
+    note(failed ? LOST_SYNC : SYNC, path, 0, "", 0);
+    pthread_mutex_unlock(&turn);
+    return failed ? -1 : 0;
+}
+int fsync(int fd) { return sync_file(fd, SYS_fsync); }
+int fdatasync(int fd) { return sync_file(fd, SYS_fdatasync); }
+
+static int open_at(int folder, const char *name, int flags, mode_t mode)
+{
+    char path[PATH_MAX];
+    if (!(flags & (O_CREAT | O_TRUNC)) || !path_at(folder, name, path))
+        return syscall(SYS_openat, folder, name, flags, mode);
+    pthread_mutex_lock(&turn);
+    int fresh = syscall(SYS_faccessat, AT_FDCWD, path, F_OK) != 0;
+    int fd = syscall(SYS_openat, folder, name, flags, mode);
+    if (fd >= 0 && fresh) note(CREATE, path, 0, "", 0);
+    else if (fd >= 0 && flags & O_TRUNC) note(TRUNCATE, path, 0, "", 0);
+    pthread_mutex_unlock(&turn);
+    return fd;
+}
+#define MODE(flags, last) \
+    mode_t mode = 0; \
+    if (flags & O_CREAT) { va_list more; va_start(more, last); mode = va_arg(more, mode_t); va_end(more); }
+int open(const char *name, int flags, ...) { MODE(flags, flags) return open_at(AT_FDCWD, name, flags, mode); }
+int open64(const char *name, int flags, ...) { MODE(flags, flags) return open_at(AT_FDCWD, name, flags, mode); }
+int openat(int at, const char *name, int flags, ...) { MODE(flags, flags) return open_at(at, name, flags, mode); }
+int openat64(int at, const char *name, int flags, ...) { MODE(flags, flags) return open_at(at, name, flags, mode); }
+
+int mkdirat(int folder, const char *name, mode_t mode)
+{
+    char path[PATH_MAX];
+    int ours = path_at(folder, name, path);
+    pthread_mutex_lock(&turn);
+    int done = syscall(SYS_mkdirat, folder, name, mode);
+    if (!done && ours) note(MKDIR, path, 0, "", 0);
+    pthread_mutex_unlock(&turn);
+    return done;
+}
+int mkdir(const char *name, mode_t mode) { return mkdirat(AT_FDCWD, name, mode); }
+
+int unlinkat(int folder, const char *name, int flags)
+{
+    char path[PATH_MAX];
+    int ours = path_at(folder, name, path);
+    pthread_mutex_lock(&turn);
+    int done = syscall(SYS_unlinkat, folder, name, flags);
+    if (!done && ours) note(UNLINK, path, 0, "", 0);
+    pthread_mutex_unlock(&turn);
+    return done;
+}
+int unlink(const char *name) { return unlinkat(AT_FDCWD, name, 0); }
+int rmdir(const char *name) { return unlinkat(AT_FDCWD, name, AT_REMOVEDIR); }
+
+int renameat(int from_folder, const char *from, int to_folder, const char *to)
+{
+    char old[PATH_MAX], new[PATH_MAX];
+    int ours = path_at(from_folder, from, old) && path_at(to_folder, to, new);
+    pthread_mutex_lock(&turn);
+    int done = syscall(SYS_renameat2, from_folder, from, to_folder, to, 0);
+    if (!done && ours) note(RENAME, old, 0, new + root_bytes, strlen(new + root_bytes));
+    pthread_mutex_unlock(&turn);
+    return done;
+}
+int rename(const char *from, const char *to) { return renameat(AT_FDCWD, from, AT_FDCWD, to); }

@@ -1,0 +1,118 @@
+"""The power fails: what was synced is there, the rest is dropped, kept, reordered or torn.
+
+A process logs into an engine on a watched disk, and notes in the record of its writes and syncs
+what it asked for and what was acknowledged.  Each cut is a place of that record: the disk as a
+power cut may leave it there is opened again and compared with what was acknowledged before.
+"""
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from stepwell_storage.check import verify
+from stepwell_storage.store import Options, Store
+from tests.crash import engine_work, shim
+from tests.crash.engine_work import Oracle, plan
+from tests.crash.shim import Disk, Kind, Record
+
+SEED = int(os.environ.get("STEPWELL_TEST_SEED", "20260712"))
+CHECKPOINT_OFTEN = "--pragma=wal_autocheckpoint=40"
+
+
+def record(folder: Path, seed: int, logs: int, *options: str) -> list[Record]:
+    """The record of one scenario, from an empty disk to a clean end."""
+    disk, log = folder / "disk", folder / "log"
+    disk.mkdir(parents=True)
+    command = [sys.executable, engine_work.__file__, str(disk), "--seed", str(seed)]
+    command += ["--logs", str(logs), *options]
+    environment = shim.environment(shim.build(folder), disk, log=log)
+    root = Path(__file__).parents[2]
+    subprocess.run(command, env=environment | {"PYTHONPATH": str(root)}, check=True, timeout=240)
+    shutil.rmtree(disk)
+    return shim.read(log)
+
+
+def cuts_of(records: list[Record], rng: random.Random, count: int) -> list[int]:
+    """Half of them anywhere, half right after an acknowledgement."""
+    done = [at + 1 for at, record in enumerate(records) if record.data.startswith(b'["done"')]
+    anywhere = range(len(records) + 1)
+    return sorted(rng.choice(done if n % 2 else anywhere) for n in range(count))
+
+
+async def check(folder: Path, oracle: Oracle) -> None:
+    store = await Store.open(folder / "data", Options(compact=False))
+    try:
+        await oracle.compare(store)
+    finally:
+        await store.close()
+    found = await verify(folder / "data")
+    assert found.problems == []
+
+
+def lose_power(
+    folder: Path, records: list[Record], cuts: Iterable[int], oracle: Oracle, seed: int
+) -> list[str]:
+    """Cut the power at each of the places (ascending); what was wrong afterwards."""
+    disk, at, wrong = Disk(seed), 0, []
+    for number, cut in enumerate(cuts):
+        for entry in records[at:cut]:
+            disk.apply(entry)
+            if entry.kind == Kind.MARK:
+                what, action = json.loads(entry.data)
+                {"sent": oracle.sent, "done": oracle.done}.get(what, set()).add(action)
+        at = cut
+        rng = random.Random(f"{seed} {number}")
+        left = folder / f"cut{number}"
+        shim.restore(disk.cut(rng), left)
+        try:
+            asyncio.run(check(left, oracle))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+            wrong.append(f"cut {number} at {cut}: {type(error).__name__}: {error}")
+        else:
+            shutil.rmtree(left)
+    return wrong
+
+
+def storm(folder: Path, seed: int, logs: int, cuts: int, *options: str) -> list[str]:
+    records = record(folder, seed, logs, *options)
+    kinds = {entry.kind for entry in records}
+    assert {Kind.WRITE, Kind.SYNC, Kind.CREATE, Kind.TRUNCATE} <= kinds, "the shim saw too little"
+    oracle = Oracle.of(plan(seed, logs))
+    places = cuts_of(records, random.Random(seed), cuts)
+    return lose_power(folder, records, places, oracle, seed)
+
+
+@pytest.mark.timeout(600)
+def test_the_power_fails_and_something_acknowledged_is_gone(tmp_path: Path):
+    assert storm(tmp_path, SEED, 60, 60, CHECKPOINT_OFTEN) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("number", range(10))
+def test_the_power_fails_thousands_of_times(tmp_path: Path, number: int):
+    options = [CHECKPOINT_OFTEN] if number % 2 else []
+    options += [f"--fail-sync={number}"] if number > 5 else []
+    assert storm(tmp_path, SEED + number, 120, 400, *options) == []
+
+
+@pytest.mark.timeout(600)
+def test_a_sync_failed_and_what_it_was_for_never_reached_the_disk(tmp_path: Path):
+    """The kernel forgets what it could not write, and the next sync succeeds without it."""
+    options = CHECKPOINT_OFTEN, "--fail-sync=7"
+    assert storm(tmp_path, SEED, 40, 40, *options) == []
+
+
+@pytest.mark.timeout(600)
+def test_without_syncs_the_oracle_sees_the_loss(tmp_path: Path):
+    """An oracle that cannot fail proves nothing."""
+    wrong = storm(tmp_path, SEED, 30, 20, "--pragma=synchronous=off")
+    assert any("is lost" in line or "is gone" in line for line in wrong), wrong

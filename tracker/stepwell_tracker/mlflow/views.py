@@ -1,0 +1,234 @@
+"""Storage's records as MLflow's protocol shows them.
+
+What is unset, and empty lists, are left out; an empty text that was set is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from stepwell import wire
+from stepwell_storage import records
+
+RUN_NAME: Final = "mlflow.runName"
+NOTE: Final = "mlflow.note.content"
+PARENT: Final = "mlflow.parentRunId"
+_MODEL_STATUS: Final = {
+    "pending": "LOGGED_MODEL_PENDING",
+    "ready": "LOGGED_MODEL_READY",
+    "failed": "LOGGED_MODEL_UPLOAD_FAILED",
+}
+
+
+class Pair(Struct):
+    key: str
+    value: str
+
+
+class Experiment(Struct, omit_defaults=True):
+    experiment_id: str
+    name: str
+    artifact_location: str
+    lifecycle_stage: str
+    last_update_time: int
+    creation_time: int
+    workspace: str
+    tags: list[Pair] = []
+
+
+class RunInfo(Struct, omit_defaults=True):
+    run_id: str
+    run_uuid: str
+    run_name: str
+    experiment_id: str
+    user_id: str
+    status: str
+    start_time: int
+    artifact_uri: str
+    lifecycle_stage: str
+    end_time: int | None = None
+
+
+class Metric(Struct, omit_defaults=True):
+    """``run_id`` and ``model_id`` stand where a list is of many runs, or of a model."""
+
+    key: str
+    value: wire.Value
+    timestamp: int
+    step: int
+    run_id: str | None = None
+    model_id: str | None = None
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+class RunData(Struct, omit_defaults=True):
+    metrics: list[Metric] = []
+    params: list[Pair] = []
+    tags: list[Pair] = []
+
+
+class Dataset(Struct, omit_defaults=True):
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None = None
+    profile: str | None = None
+
+
+class DatasetInput(Struct, omit_defaults=True):
+    dataset: Dataset
+    tags: list[Pair] = []
+
+
+class ModelInput(Struct):
+    model_id: str
+
+
+class ModelOutput(Struct):
+    model_id: str
+    step: int
+
+
+class RunInputs(Struct, omit_defaults=True):
+    dataset_inputs: list[DatasetInput] = []
+    model_inputs: list[ModelInput] = []
+
+
+class RunOutputs(Struct, omit_defaults=True):
+    model_outputs: list[ModelOutput] = []
+
+
+class Run(Struct):
+    info: RunInfo
+    data: RunData
+    inputs: RunInputs
+    outputs: RunOutputs
+
+
+class ModelInfo(Struct, omit_defaults=True):
+    model_id: str
+    experiment_id: str
+    name: str
+    creation_timestamp_ms: int
+    last_updated_timestamp_ms: int
+    artifact_uri: str
+    status: str
+    model_type: str | None = None
+    source_run_id: str | None = None
+    status_message: str | None = None
+    tags: list[Pair] = []
+
+
+class ModelData(Struct, omit_defaults=True):
+    params: list[Pair] = []
+    metrics: list[Metric] = []
+
+
+class Model(Struct):
+    info: ModelInfo
+    data: ModelData
+
+
+def pairs(given: Mapping[str, str]) -> list[Pair]:
+    """By key."""
+    return [Pair(key, given[key]) for key in sorted(given)]
+
+
+def location(experiment: records.Experiment) -> str:
+    return experiment.artifact_location or f"mlflow-artifacts:/{experiment.number}"
+
+
+def experiment(record: records.Experiment, tenant: str) -> Experiment:
+    return Experiment(
+        experiment_id=str(record.number),
+        name=record.name,
+        artifact_location=location(record),
+        lifecycle_stage=record.lifecycle,
+        last_update_time=record.updated_at,
+        creation_time=record.created_at,
+        workspace=tenant,
+        tags=pairs(record.tags),
+    )
+
+
+def run_info(record: records.Run, place: str) -> RunInfo:
+    """``place`` is the artifact location of the run's experiment."""
+    return RunInfo(
+        run_id=record.run_id,
+        run_uuid=record.run_id,
+        run_name=record.name,
+        experiment_id=str(record.experiment_number),
+        user_id=record.user_id or "",
+        status=record.status.upper(),
+        start_time=record.start_time,
+        artifact_uri=f"{place}/{record.run_id}/artifacts",
+        lifecycle_stage=record.lifecycle,
+        end_time=record.end_time,
+    )
+
+
+def run(record: records.Run, place: str) -> Run:
+    """A complete record, whose last points are those of MLflow's order."""
+    metrics = [
+        Metric(key, wire.to_value(point.value), point.timestamp, point.step)
+        for key, point in sorted(record.last_points.items())
+    ]
+    data = RunData(metrics, pairs(record.params), pairs(tags_of(record)))
+    inputs = RunInputs(
+        [DatasetInput(_dataset(use.dataset), pairs(use.tags)) for use in record.datasets],
+        [ModelInput(use.model_id) for use in record.models if use.kind == "input"],
+    )
+    outputs = [ModelOutput(use.model_id, use.step) for use in record.models if use.kind == "output"]
+    return Run(run_info(record, place), data, inputs, RunOutputs(outputs))
+
+
+def tags_of(record: records.Run) -> dict[str, str]:
+    """With those that stand for fields of the run: its name, description and parent."""
+    tags = {**record.tags, RUN_NAME: record.name}
+    if record.description:
+        tags[NOTE] = record.description
+    if record.parent_run_id:
+        tags.setdefault(PARENT, record.parent_run_id)
+    return tags
+
+
+def _dataset(record: records.Dataset) -> Dataset:
+    return Dataset(
+        record.name, record.digest, record.source_type, record.source, record.schema, record.profile
+    )
+
+
+def model(record: records.Model, place: str) -> Model:
+    info = ModelInfo(
+        model_id=record.model_id,
+        experiment_id=str(record.experiment_number),
+        name=record.name,
+        creation_timestamp_ms=record.created_at,
+        last_updated_timestamp_ms=record.updated_at,
+        artifact_uri=f"{place}/models/{record.model_id}/artifacts",
+        status=_MODEL_STATUS[record.status],
+        model_type=record.model_type,
+        source_run_id=record.source_run_id,
+        status_message=record.status_message,
+        tags=pairs(record.tags),
+    )
+    return Model(info, ModelData(pairs(record.params), _model_metrics(record)))
+
+
+def _model_metrics(record: records.Model) -> list[Metric]:
+    return [
+        Metric(
+            m.key, wire.to_value(m.value), m.timestamp, m.step, m.run_id, record.model_id,
+            m.dataset_name or None, m.dataset_digest or None,
+        )
+        for m in record.metrics
+    ]  # fmt: skip
+
+
+def distinct(found: Iterable[int]) -> list[int]:
+    return sorted(set(found))
