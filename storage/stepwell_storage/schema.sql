@@ -132,7 +132,7 @@ create table writer (               -- who logs into a run: the SDK's rank
 ){clustered};
 
 create table dataset (             -- what runs were trained or tested on
-    id bigint primary key,
+    id {pk},
     experiment bigint not null,
     name text not null,
     digest text not null,
@@ -159,7 +159,7 @@ create table dataset_use_tag (
 ){clustered};
 
 create table model (                -- MLflow's logged models
-    id bigint primary key,
+    id {pk},
     model_id text not null unique,
     experiment bigint not null,
     name text not null,
