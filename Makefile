@@ -41,7 +41,8 @@ soak: .venv/.ready ## run the long crash and load tests
 clean: ## remove what setting up and testing made; data stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.venv/.ready: pyproject.toml scripts/setup
+# An installation builds the web UI, so it is made again when the UI's sources change.
+.venv/.ready: pyproject.toml hatch_build.py scripts/setup tracker/ui/package-lock.json $(shell find tracker/ui/src -type f)
 	@sh scripts/setup
 
 .venv/.examples: .venv/.ready

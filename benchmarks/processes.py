@@ -170,7 +170,12 @@ def running(
     start = time.monotonic()
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, cwd=_ROOT, stdout=output, stderr=output, env=_environment()
+            command,
+            cwd=_ROOT,
+            stdout=output,
+            stderr=output,
+            env=_environment(),
+            start_new_session=True,  # a terminal's Ctrl-C or hang-up is ours to pass on
         )
     server = Server(name, port, process, 0.0)
     try:

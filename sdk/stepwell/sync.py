@@ -108,7 +108,8 @@ class Sync:
         try:
             spool = Spool.adopt(folder, self._config)
         except OSError as error:
-            self._fail(folder, str(error))
+            if not _is_remnant(folder):
+                self._fail(folder, str(error))
             return
         if spool is None:
             self._fail(folder, "a running process has it, or a newer client wrote it")
@@ -180,6 +181,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"stepwell sync: {text}\n")
+
+
+def _is_remnant(folder: Path) -> bool:
+    """Whether it is what a process left that was killed while it removed its spool: an empty
+    folder, or none.  It goes."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _size(folder: Path) -> int:

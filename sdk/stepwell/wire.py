@@ -402,6 +402,12 @@ class ConsoleReply(Struct):
     accepted: int
 
 
+class Tenants(Struct):
+    """By name; ``default`` is always there."""
+
+    tenants: list[str]
+
+
 class Health(Struct):
     status: Literal["ok"] = "ok"
 

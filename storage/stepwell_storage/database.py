@@ -36,6 +36,9 @@ class Database(Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
     def snapshot(self, timeout_s: float = 30.0) -> AbstractAsyncContextManager[Reader]: ...
+    def has_room(self) -> bool:
+        """Whether more may be logged; what is left then is for deletes and compaction."""
+
     async def maintain(self) -> bool:
         """Give some freed pages back to the file system; whether there are more.
 

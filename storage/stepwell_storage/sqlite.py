@@ -48,6 +48,9 @@ _WRITER: tuple[str, ...] = (
 _READER = ("case_sensitive_like=on", "temp_store=memory", "cache_size=-8000")
 _VACUUM_STEP_PAGES = 1_000
 _KEPT_FREE_PAGES = 16
+# Left of the disk for what makes room again: deletes, compaction, a checkpoint of the whole WAL.
+_RESERVE_BYTES = 64 * 1024 * 1024
+_RESERVE_SHARE = 4
 _FULL = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -200,6 +203,13 @@ class Sqlite:
         """End a connection whose read was cancelled, failed or took too long."""
         await reader.raw.interrupt()
         await reader.close()
+
+    def has_room(self) -> bool:
+        if self._path is None:
+            return True
+        disk = os.statvfs(self._path.parent)
+        reserve = min(_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // _RESERVE_SHARE)
+        return disk.f_bavail * disk.f_frsize > reserve
 
     async def maintain(self) -> bool:
         free = (await self._writer.fetch("pragma freelist_count"))[0][0]

@@ -15,7 +15,7 @@ from stepwell_storage.catalog import Catalog, CreateRun
 from stepwell_storage.committer import Job
 from stepwell_storage.compaction import Sealed
 from stepwell_storage.database import Database, Transaction, in_list
-from stepwell_storage.errors import Conflict, Corrupt, Invalid, NotFound, StorageError
+from stepwell_storage.errors import Conflict, Corrupt, Full, Invalid, NotFound, StorageError
 from stepwell_storage.events import Events, points_of
 from stepwell_storage.journal import Journal, LogJob
 from stepwell_storage.meters import Meters
@@ -39,6 +39,12 @@ class Change(Job):
     def __init__(self, work: Callable[[Transaction], Awaitable[Any]], size: int = 256) -> None:
         super().__init__(size)
         self.work = work
+
+
+class Append(Change):
+    """A change that adds data: refused like points while the disk is nearly full."""
+
+    __slots__ = ()
 
 
 class Maintain(Job):
@@ -101,6 +107,8 @@ class Writer:
     async def apply(self, jobs: Sequence[Job]) -> None:
         """Run a group in one transaction; raises when the transaction as a whole failed."""
         writes = [job for job in jobs if type(job) is not Maintain]
+        if not self._database.has_room():
+            writes = _refuse_appends(writes)
         if writes:
             await self._write(writes)
         if len(writes) < len(jobs):
@@ -231,3 +239,11 @@ async def _delete_exactly(tx: Transaction, statement: str, numbers: Sequence[int
     for page in pages(numbers):
         if await tx.execute(in_list(statement, len(page)), page) != len(page):
             raise Stale
+
+
+def _refuse_appends(jobs: Sequence[Job]) -> list[Job]:
+    """Fail the jobs that add data; those that may go on."""
+    for job in jobs:
+        if isinstance(job, LogJob | CreateRun | Append):
+            job.fail(Full("the disk is nearly full: the rest is kept for deletes and compaction"))
+    return [job for job in jobs if job.error is None]

@@ -64,6 +64,29 @@ def test_an_empty_folder_is_done(spool_dir: Path):
     assert main([str(spool_dir / "none")]) == 0
 
 
+def test_a_process_killed_while_it_removed_its_spool_leaves_nothing_to_complain_of(
+    server: FaultServer, offline: Callable[..., ActiveRun], spool_dir: Path
+):
+    run = offline()
+    remnant = spool_dir / f"{run.run_id}-00000000"
+    remnant.mkdir()
+    assert remnant in folders(spool_dir)
+    assert main([]) == 0
+    assert server.runs.keys() == {run.run_id}
+    assert folders(spool_dir) == []
+
+
+def test_a_spool_that_lost_its_owner_file_is_not_removed(
+    offline: Callable[..., ActiveRun], spool_dir: Path, capsys: pytest.CaptureFixture[str]
+):
+    offline()
+    (folder,) = folders(spool_dir)
+    (folder / "owner").unlink()
+    assert main([]) == 1
+    assert str(folder) in capsys.readouterr().err
+    assert folders(spool_dir) == [folder]
+
+
 def test_what_cannot_be_sent_stays_and_goes_the_next_time(
     server: FaultServer, offline: Callable[..., ActiveRun], spool_dir: Path,
     capsys: pytest.CaptureFixture[str],

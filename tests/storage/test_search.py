@@ -1,9 +1,12 @@
 """Searches: the order is total, every page is where it should be, every run whole."""
 
+import contextlib
 import functools
 import math
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +22,12 @@ from tests.storage.run_sets import (
     METRICS,
     PARAMS,
     TAGS,
+    FileReader,
     Logged,
     RunSet,
     log_into,
     random_runs,
+    saved,
 )
 
 Key = Callable[[Logged], tuple[Any, ...]]
@@ -295,6 +300,21 @@ async def test_an_empty_tenant_answers_with_an_empty_page(
         RunQuery(filter=filter, order_by=("metrics.loss", "params.x desc"), total=total)
     )
     assert (page.runs, page.next_cursor, page.total) == ([], None, 0 if total else None)
+
+
+def test_a_tenant_whose_runs_are_gone_for_good_is_searched_like_an_empty_one(
+    tmp_path: Path,
+) -> None:
+    """The keys are still known, and nothing has them."""
+    path = saved(tmp_path, random_runs(9, 3))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for table in ("run", "param", "tag", "series"):
+            connection.execute(f"delete from {table}")  # noqa: S608  # one of four
+    reader = FileReader(path)
+    for filter in ("", "metrics.loss < 1", "params.lr is null", "start_time = 0 or tags.team = ''"):
+        for order in ("start_time desc", "metrics.loss"):
+            page = reader.find(filter=filter, order_by=(order,))
+            assert (page.runs, page.total, page.next_cursor) == ([], 0, None)
 
 
 def test_beyond_the_last_page_the_total_is_still_right(run_set: RunSet) -> None:

@@ -35,7 +35,7 @@ class Mlflow(httpx.AsyncClient):
         code: str,
         text: str,
         *,
-        status: int = 400,
+        http: int = 400,
         method: str = "POST",
         **body: Any,
     ) -> None:
@@ -44,7 +44,7 @@ class Mlflow(httpx.AsyncClient):
             response = await self.get(self.prefix + path, params=body)
         else:
             response = await self.request(method, self.prefix + path, json=body)
-        assert_refused(response, code, text, status=status)
+        assert_refused(response, code, text, http)
 
     async def experiment(self, name: str) -> str:
         made = await self.call("experiments/create", name=name)
@@ -64,8 +64,8 @@ class Mlflow(httpx.AsyncClient):
         return [run["info"]["run_name"] for run in page.get("runs", [])]
 
 
-def assert_refused(response: httpx.Response, code: str, text: str, *, status: int) -> None:
-    assert response.status_code == status, response.text
+def assert_refused(response: httpx.Response, code: str, text: str, http: int) -> None:
+    assert response.status_code == http, response.text
     assert response.headers["content-type"] == "application/json"
     body = response.json()
     assert (body["error_code"], text in body["message"]) == (code, True), body

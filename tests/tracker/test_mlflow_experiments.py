@@ -52,7 +52,7 @@ async def test_refusals_have_their_codes_and_texts(mlflow: Mlflow):
         "Experiment(name=a) already exists",
         name="a",
     )
-    get = {"method": "GET", "status": 404}
+    get: dict[str, Any] = {"method": "GET", "http": 404}
     await mlflow.refused(
         "experiments/get", MISSING, "No Experiment with id=77 exists", experiment_id="77", **get
     )
@@ -87,7 +87,7 @@ async def test_delete_takes_the_runs_along_and_restore_brings_them_back(mlflow: 
     for path in ("experiments/delete", "experiments/restore"):
         if path.endswith("restore"):
             await mlflow.call(path, experiment_id=number)
-        await mlflow.refused(path, MISSING, "No Experiment", experiment_id=number, status=404)
+        await mlflow.refused(path, MISSING, "No Experiment", experiment_id=number, http=404)
     assert (await mlflow.read(run_id))["info"]["lifecycle_stage"] == "active"
 
 
@@ -117,9 +117,9 @@ async def test_tags_are_set_overwritten_and_deleted(mlflow: Mlflow):
     await mlflow.call("experiments/delete-experiment-tag", experiment_id=number, key="k")
     await mlflow.refused(
         "experiments/delete-experiment-tag", MISSING, "No tag with name: k",
-        experiment_id=number, key="k", status=404,
+        experiment_id=number, key="k", http=404,
     )  # fmt: skip
-    too_long = {"experiment_id": number, "key": "k", "value": "x" * 20_001}
+    too_long: dict[str, Any] = {"experiment_id": number, "key": "k", "value": "x" * 20_001}
     await mlflow.refused("experiments/set-experiment-tag", INVALID, "length limit", **too_long)
 
 

@@ -71,7 +71,7 @@ async def test_a_history_is_ordered_by_time_then_step_then_value(mlflow: Mlflow,
 async def test_unknown_histories_are_empty_and_bad_ones_refused(mlflow: Mlflow, run_id: str):
     assert await mlflow.get_json("metrics/get-history", run_id=run_id, metric_key="no") == {}
     assert await mlflow.get_json("metrics/get-history", run_id="0" * 32, metric_key="x") == {}
-    get = {"method": "GET", "run_id": run_id, "metric_key": "x"}
+    get: dict[str, Any] = {"method": "GET", "run_id": run_id, "metric_key": "x"}
     await mlflow.refused("metrics/get-history", INVALID, "'max_results'", max_results=0, **get)
     await mlflow.call("runs/log-metric", run_id=run_id, **point())
     await mlflow.refused("metrics/get-history", INVALID, "", page_token="garbage", **get)
@@ -81,7 +81,7 @@ async def test_unknown_histories_are_empty_and_bad_ones_refused(mlflow: Mlflow, 
 
 
 async def test_replaying_any_call_changes_nothing(mlflow: Mlflow, run_id: str):
-    body = {
+    body: dict[str, Any] = {
         "metrics": [point(), point(), point(step=-4)],
         "params": [{"key": "p", "value": "1"}],
         "tags": [{"key": "t", "value": "1"}],
@@ -204,7 +204,7 @@ async def test_tags_overwrite_the_last_of_a_batch_wins_and_deleting_twice_is_ref
     await mlflow.call("runs/delete-tag", run_id=run_id, key="t")
     await mlflow.refused(
         "runs/delete-tag", MISSING, f"No tag with name: t in run with id {run_id}",
-        run_id=run_id, key="t", status=404,
+        run_id=run_id, key="t", http=404,
     )  # fmt: skip
 
 
@@ -241,10 +241,10 @@ async def test_bulk_histories(mlflow: Mlflow):
     cut = await mlflow.get_json(path, run_id=runs, metric_key="x", max_results=4)
     assert [m["run_id"] for m in cut["metrics"]] == [runs[0]] * 3 + [runs[1]]
     what = "GetMetricHistoryBulk request"
-    get = {"method": "GET"}
+    get: dict[str, Any] = {"method": "GET"}
     await mlflow.refused(path, INVALID, f"{what} must specify at least one run_id", **get)
     await mlflow.refused(path, INVALID, f"{what} must specify a metric_key", run_id=runs, **get)
-    many = {"run_id": [f"{i:032x}" for i in range(101)], "metric_key": "x"}
+    many: dict[str, Any] = {"run_id": [f"{i:032x}" for i in range(101)], "metric_key": "x"}
     await mlflow.refused(path, INVALID, f"{what} cannot specify more than 100", **many, **get)
 
 
@@ -260,11 +260,11 @@ async def test_sampled_histories_keep_both_ends(mlflow: Mlflow, run_id: str):
         path, run_ids=run_id, metric_key="x", start_step=10, end_step=12, max_results=2500
     )
     assert [m["step"] for m in part["metrics"]] == [10, 11, 12]
-    get = {"method": "GET", "run_ids": run_id, "metric_key": "x"}
+    get: dict[str, Any] = {"method": "GET", "run_ids": run_id, "metric_key": "x"}
     await mlflow.refused(path, INVALID, "both must be", start_step=1, **get)
     await mlflow.refused(
         path, INVALID, "end_step must be greater than start_step", start_step=2, end_step=2, **get
     )
     await mlflow.refused(path, INVALID, "'max_results'", max_results=2_501, **get)
-    get["run_ids"] = [f"{i:032x}" for i in range(101)]  # type: ignore[assignment]
+    get["run_ids"] = [f"{i:032x}" for i in range(101)]
     await mlflow.refused(path, INVALID, "must specify at most 100 run_ids.", **get)

@@ -1,5 +1,7 @@
 """Runs through MLflow's API: names and tags in step, lifecycle, what a refusal says."""
 
+from typing import Any
+
 import pytest
 
 from stepwell import ids
@@ -72,7 +74,7 @@ async def test_the_note_is_the_description(mlflow: Mlflow, client: CheckedClient
     await mlflow.call("runs/delete-tag", run_id=run_id, key=NOTE)
     assert NOTE not in pairs((await mlflow.read(run_id))["data"]["tags"])
     await mlflow.refused(
-        "runs/delete-tag", MISSING, f"No tag with name: {NOTE}", run_id=run_id, key=NOTE, status=404
+        "runs/delete-tag", MISSING, f"No tag with name: {NOTE}", run_id=run_id, key=NOTE, http=404
     )
 
 
@@ -104,7 +106,7 @@ async def test_a_deleted_run_reads_refuses_writes_and_comes_back(mlflow: Mlflow)
     text = f"The run {run_id} must be in the 'active' state. Current state is deleted."
     metric = {"key": "x", "value": 1, "timestamp": 1}
     dataset = {"name": "d", "digest": "1", "source_type": "s", "source": "{}"}
-    for path, body in {
+    calls: dict[str, dict[str, Any]] = {
         "runs/log-metric": metric,
         "runs/log-parameter": {"key": "p", "value": "1"},
         "runs/log-batch": {"metrics": [metric]},
@@ -113,7 +115,8 @@ async def test_a_deleted_run_reads_refuses_writes_and_comes_back(mlflow: Mlflow)
         "runs/update": {"status": "FINISHED"},
         "runs/log-inputs": {"datasets": [{"dataset": dataset}]},
         "runs/outputs": {"models": [{"model_id": "m-1", "step": 0}]},
-    }.items():
+    }
+    for path, body in calls.items():
         await mlflow.refused(path, INVALID, text, run_id=run_id, **body)
     assert await mlflow.found() == []
     assert await mlflow.found(run_view_type="DELETED_ONLY") == ["a"]
@@ -149,7 +152,7 @@ async def test_unknown_and_foreign_runs_are_not_found(mlflow: Mlflow, method, pa
     for run_id in ("0" * 32, "no-such-run", foreign, made.json()["run"]["info"]["run_id"]):
         await mlflow.refused(
             path, MISSING, f"Run with id={run_id} not found",
-            method=method, status=404, run_id=run_id, **body,
+            method=method, http=404, run_id=run_id, **body,
         )  # fmt: skip
     await mlflow.refused(path, INVALID, "Invalid run ID", method=method, run_id="../etc", **body)
     await mlflow.refused(
@@ -161,7 +164,7 @@ async def test_refusals_of_create(mlflow: Mlflow):
     missing = "Missing value for required parameter 'experiment_id'."
     await mlflow.refused("runs/create", INVALID, missing)
     await mlflow.refused(
-        "runs/create", MISSING, "No Experiment with id=5 exists", experiment_id="5", status=404
+        "runs/create", MISSING, "No Experiment with id=5 exists", experiment_id="5", http=404
     )
     await mlflow.refused(
         "runs/create", INVALID, "Invalid value \"soon\" for parameter 'start_time' supplied",

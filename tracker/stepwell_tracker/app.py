@@ -21,8 +21,10 @@ from stepwell_tracker import (
     experiments,
     health,
     openapi,
+    pages,
     runs,
     series,
+    tenants,
 )
 from stepwell_tracker.config import Settings
 from stepwell_tracker.errors import Refusal
@@ -36,10 +38,11 @@ from stepwell_tracker.tenancy import Tenancy
 CALLS: Sequence[Call] = (
     *runs.LOGGING,
     *series.CALLS,
+    *events.CALLS,
     *runs.CALLS,
     *artifacts.CALLS,
     *console.CALLS,
-    *events.CALLS,
+    *tenants.CALLS,
     *experiments.CALLS,
     *health.CALLS,
     *openapi.CALLS,
@@ -72,7 +75,8 @@ def create_app(settings: Settings) -> Starlette:
             Route(path, Resource(server, [call for call in CALLS if call.path == path]))
             for path in dict.fromkeys(call.path for call in CALLS)
         ]
-        + mlflow.routes(server),
+        + mlflow.routes(server)
+        + pages.routes(settings.root_path),
         middleware=[Middleware(Observed, server.observations), Middleware(Gate, settings)],
         exception_handlers=dict.fromkeys(REFUSALS, answer_problem),  # type: ignore[arg-type]
         lifespan=lifespan,

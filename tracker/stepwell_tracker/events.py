@@ -11,17 +11,19 @@ from msgspec import Meta, Struct
 from starlette.types import Receive, Scope as ASGIScope, Send
 
 from stepwell import wire
-from stepwell_storage.events import Subscription
+from stepwell_storage.events import RESET, Subscription
 from stepwell_storage.records import Event
 from stepwell_tracker.errors import BadRequest
 from stepwell_tracker.http import Call, Request, Scope
 from stepwell_tracker.observe import begin
-from stepwell_tracker.runs import RUN
+from stepwell_tracker.runs import BASE, RUN
 from stepwell_tracker.streams import Streams, client_watched
+from stepwell_tracker.tenancy import parse_run_id
 
 HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 2_000
 MEDIA: Final = "text/event-stream"
+_NOTHING: Final = b": still here\n\n"
 _HEADERS: Final = [
     (b"content-type", MEDIA.encode() + b"; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -38,13 +40,34 @@ class EventsQuery(Struct):
     ] = None
 
 
+class TenantEventsQuery(EventsQuery):
+    run_id: Annotated[
+        list[str], Meta(description="may repeat: only these runs; without it all of the tenant's")
+    ] = []
+
+
 async def get_events(request: Request) -> EventStream:
     """Follow a run: an event for each thing that changes, from now on or from the last one seen."""
-    query: EventsQuery = request.query
-    header = request.header(b"last-event-id")
-    after = query.last_event_id if not header else _number(header)
+    after = _after(request)
     subscription = request.tenant.events.subscribe(request.run_id, after)
     return EventStream(request.server.streams, subscription, resumed=after is not None)
+
+
+async def get_tenant_events(request: Request) -> EventStream:
+    """Follow many runs over one connection; the data of each event has its run_id too."""
+    query: TenantEventsQuery = request.query
+    after = _after(request)
+    runs = frozenset(map(parse_run_id, query.run_id)) or None
+    subscription = request.tenant.events.subscribe(None, after)
+    streams = request.server.streams
+    return TenantEventStream(streams, subscription, resumed=after is not None, runs=runs)
+
+
+def _after(request: Request) -> int | None:
+    """The number of the last event that the client has seen."""
+    query: EventsQuery = request.query
+    header = request.header(b"last-event-id")
+    return query.last_event_id if not header else _number(header)
 
 
 class EventStream:
@@ -72,9 +95,13 @@ class EventStream:
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
                     events = await subscription.take()
-                text = b"".join(map(_text, events))
+                # None of them may be for this reader; no text at all would mean the end.
+                text = self._texts(events) or (_NOTHING if events else b"")
             except TimeoutError:
-                text = b": still here\n\n"
+                text = _NOTHING
+
+    def _texts(self, events: list[Event]) -> bytes:
+        return b"".join([_text(event, event.data) for event in events])
 
     def _greeting(self, subscription: Subscription) -> bytes:
         """The state's number.  To who goes on it is told without an id: the events that were
@@ -85,9 +112,31 @@ class EventStream:
         return b"retry: %d\n%sevent: state\ndata: %s\n\n" % (RETRY_MS, identity, data)
 
 
-def _text(event: Event) -> bytes:
+class TenantEventStream(EventStream):
+    """The events of many runs."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        subscription: Subscription,
+        *,
+        resumed: bool,
+        runs: frozenset[str] | None,
+    ) -> None:
+        super().__init__(streams, subscription, resumed=resumed)
+        self._runs = runs
+
+    def _texts(self, events: list[Event]) -> bytes:
+        return b"".join([
+            _text(event, {"run_id": event.run_id, **event.data})
+            for event in events
+            if self._runs is None or event.run_id in self._runs or event.kind == RESET
+        ])  # fmt: skip
+
+
+def _text(event: Event, data: dict[str, object]) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (
-        event.number, event.kind.encode(), _encode(_finite(event.data)),
+        event.number, event.kind.encode(), _encode(_finite(data)),
     )  # fmt: skip
 
 
@@ -109,6 +158,10 @@ def _number(header: str) -> int:
 
 
 CALLS = (
+    Call(
+        "GET", BASE + "/events", get_tenant_events, query=TenantEventsQuery,
+        answer={MEDIA: None}, errors=(400, 404),
+    ),
     Call(
         "GET", RUN + "/events", get_events, scope=Scope.RUN, query=EventsQuery,
         answer={MEDIA: None}, errors=(400,),

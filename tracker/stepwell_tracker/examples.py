@@ -95,6 +95,7 @@ _ALL: tuple[msgspec.Struct, ...] = (
     wire.DeletedArtifact("model/weights.bin", True),
     wire.ConsolePage(_RUN, [wire.ConsoleEntry(1, "stdout", _START, "epoch 1: loss 0.93")], 1),
     wire.ConsoleReply(_RUN, 1),
+    wire.Tenants(["acme-corp", wire.DEFAULT_TENANT]),
     wire.Health(),
     wire.Readiness(),
     wire.Limits(),

@@ -46,6 +46,10 @@ class Tenancy:
         self.known: dict[tuple[str | None, str], tuple[str, str]] = {}
         """(Tenant of the headers, run id as sent) to (tenant, run id), where that was found."""
 
+    def names(self) -> list[str]:
+        """Of every tenant on disk."""
+        return self._store.names()
+
     def name(self, headers: Headers) -> str | None:
         """The tenant that the headers name, lower case.  Raises BadRequest."""
         given = headers.get(_HEADER)

@@ -1,0 +1,57 @@
+"""MLflow's own newest client, unmodified, against a real server: what users' scripts do."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving import Served, serving
+
+ROOT = Path(__file__).parents[2]
+SESSION = Path(__file__).with_name("mlflow_session.py")
+CASES = re.findall(r"for case in \((.*?)\)", SESSION.read_text())[0].split(", ")
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    """The Python of an environment with MLflow; skips where none can be made, never in CI."""
+    made = subprocess.run(
+        [ROOT / "scripts" / "mlflow-client"], capture_output=True, text=True, check=False
+    )
+    if made.returncode == 0:
+        return made.stdout.strip()
+    reason = f"MLflow cannot be installed: {made.stderr[-500:]}"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of its own: these cases count runs of the default tenant."""
+    with serving(tmp_path_factory.mktemp("mlflow") / "data") as served:
+        yield served
+        assert "Traceback" not in served.errors
+
+
+@pytest.mark.timeout(900)  # a first installation takes minutes
+@pytest.mark.parametrize("case", CASES)
+def test_the_client(python: str, served: Served, tmp_path: Path, case: str):
+    environment = {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a 5xx fails at once, and not after minutes
+        "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1",
+        "GIT_PYTHON_REFRESH": "quiet",
+        "HOME": str(tmp_path),
+    }
+    done = subprocess.run(
+        [python, "-W", "ignore", SESSION, served.url, case],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3_000:]

@@ -1,0 +1,138 @@
+/** Calls of the API, in the tenant of the address. */
+
+import { ROOT, tenant } from "./route";
+import { type Columns, decodeColumns } from "./columns";
+import {
+  COLUMNS, type Artifact, type ConsolePage, type Experiment, type Problem, type Run, type RunPage,
+  type SeriesPage,
+} from "./wire";
+
+export const API = `${ROOT}/api/v1/experiments`;
+
+export class ApiError extends Error {
+  constructor(readonly problem: Problem) {
+    const fields = (problem.errors ?? []).map((e) => e.detail).filter((d) => d !== problem.detail);
+    super([problem.detail || problem.title, ...fields].join("; "));
+  }
+}
+
+interface Options {
+  method?: string;
+  body?: unknown;
+  accept?: string;
+  signal?: AbortSignal | undefined;
+  headers?: Record<string, string>;
+}
+
+export async function request(url: string, options: Options = {}): Promise<Response> {
+  const headers: Record<string, string> = { "X-Tenant-ID": tenant.value, ...options.headers };
+  if (options.accept) headers["Accept"] = options.accept;
+  if (options.body !== undefined) headers["Content-Type"] = "application/json";
+  const answer = await fetch(url, {
+    method: options.method ?? "GET",
+    headers,
+    ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
+    ...(options.signal ? { signal: options.signal } : {}),
+  });
+  if (!answer.ok) throw new ApiError(await problemOf(answer));
+  return answer;
+}
+
+async function problemOf(answer: Response): Promise<Problem> {
+  try {
+    return (await answer.json()) as Problem;
+  } catch {
+    return { title: answer.statusText, status: answer.status, detail: `HTTP ${answer.status}` };
+  }
+}
+
+async function json<T>(url: string, options: Options = {}): Promise<T> {
+  return (await (await request(url, options)).json()) as T;
+}
+
+export function isAbort(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError";
+}
+
+export type Search = Record<string, string | string[] | number | null | undefined>;
+
+export function searchOf(search: Search): string {
+  const found = new URLSearchParams();
+  for (const [name, value] of Object.entries(search)) {
+    if (Array.isArray(value)) for (const one of value) found.append(name, one);
+    else if (value !== null && value !== undefined && value !== "") found.set(name, String(value));
+  }
+  return found.toString();
+}
+
+/** A key or path within an address; `/` stands as it is. */
+export function encoded(name: string): string {
+  return name.split("/").map(encodeURIComponent).join("/");
+}
+
+export const runUrl = (id: string, rest = ""): string => `${API}/runs/${id}${rest}`;
+
+export async function tenants(): Promise<string[]> {
+  return (await json<{ tenants: string[] }>(`${ROOT}/api/v1/tenants`)).tenants;
+}
+
+export async function experiments(lifecycle = "active"): Promise<Experiment[]> {
+  const found: Experiment[] = [];
+  let cursor: string | null = "";
+  while (cursor !== null) {
+    const search: string = searchOf({ lifecycle, limit: 1000, cursor });
+    const page: { experiments: Experiment[]; next_cursor: string | null } = await json(
+      `${API}?${search}`,
+    );
+    found.push(...page.experiments);
+    cursor = page.next_cursor;
+  }
+  return found;
+}
+
+export const changeExperiment = (id: string, body: unknown): Promise<Experiment> =>
+  json(`${API}/${id}`, { method: "PATCH", body });
+
+export const runs = (search: Search, signal?: AbortSignal): Promise<RunPage> =>
+  json(`${API}/runs?${searchOf(search)}`, { signal });
+
+export const run = (id: string, signal?: AbortSignal): Promise<Run> => json(runUrl(id), { signal });
+
+export const changeRun = (id: string, body: unknown): Promise<Run> =>
+  json(runUrl(id), { method: "PATCH", body });
+
+export const deleteRun = (id: string): Promise<Run> => json(runUrl(id), { method: "DELETE" });
+export const restoreRun = (id: string): Promise<Run> =>
+  json(runUrl(id, "/restore"), { method: "POST" });
+export const stopRun = (id: string): Promise<unknown> =>
+  json(runUrl(id, "/stop"), { method: "POST" });
+
+export const seriesPage = (
+  id: string, search: Search, signal?: AbortSignal,
+): Promise<SeriesPage> => json(`${runUrl(id, "/metrics")}?${searchOf(search)}`, { signal });
+
+export interface Wanted {
+  run_ids: string[];
+  keys: string[];
+  max_points?: number | null;
+  start_step?: number | null;
+  end_step?: number | null;
+}
+
+export async function series(body: Wanted, signal?: AbortSignal): Promise<Columns[]> {
+  const options = { method: "POST", body, accept: COLUMNS, signal };
+  const answer = await request(`${API}/runs/series`, options);
+  return decodeColumns(await answer.arrayBuffer());
+}
+
+export const console_ = (
+  id: string, search: Search, signal?: AbortSignal,
+): Promise<ConsolePage> => json(`${runUrl(id, "/console")}?${searchOf(search)}`, { signal });
+
+export const artifacts = (
+  id: string, search: Search,
+): Promise<{ artifacts: Artifact[]; next_cursor: string | null }> =>
+  json(`${runUrl(id, "/artifacts")}?${searchOf(search)}`);
+
+export const artifactUrl = (id: string, path: string): string =>
+  runUrl(id, `/artifacts/${encoded(path)}`);

@@ -1,0 +1,129 @@
+/** The frame around the pages. */
+
+import { effect, signal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import { Compare } from "./compare";
+import { experiments, problem, saveView, tenants, views } from "./catalog";
+import { connected } from "./live";
+import { RunPage } from "./runpage";
+import { RunsPage } from "./runspage";
+import { ROOT, go, href, path, query, tenant } from "./route";
+import { Dialog, Menu, say, sayError, Toast, useKeys } from "./ui";
+
+const THEME = "stepwell.theme";
+const theme = signal(stored());
+effect(() => {
+  if (theme.value) document.documentElement.dataset["theme"] = theme.value;
+  else delete document.documentElement.dataset["theme"];
+});
+
+function stored(): string {
+  try {
+    return localStorage.getItem(THEME) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+function setTheme(value: string): void {
+  theme.value = value;
+  try {
+    localStorage.setItem(THEME, value);
+  } catch {
+    // It lasts as long as the page, then.
+  }
+}
+
+const help = signal(false);
+
+export function App(): JSX.Element {
+  useKeys({
+    "?": () => (help.value = true),
+    "/": () => document.querySelector<HTMLInputElement>("input[type=search]")?.focus(),
+    g: () => go(href("/")),
+    t: () => setTheme(theme.value === "dark" ? "light" : "dark"),
+  });
+  return (
+    <>
+      <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>Skip to content</a>
+      <Header />
+      {problem.value && <p class="banner" role="alert">{problem.value}</p>}
+      <main id="main" tabIndex={-1}><Page key={theme.value} /></main>
+      <Toast />
+      {help.value && <Help />}
+    </>
+  );
+}
+
+function Page(): JSX.Element {
+  const run = /^\/runs\/([^/]+)$/.exec(path.value);
+  if (run) return <RunPage id={run[1]!.replaceAll("-", "")} key={`${tenant.value} ${run[1]}`} />;
+  if (path.value === "/compare") return <Compare key={tenant.value} />;
+  return <RunsPage key={tenant.value} />;
+}
+
+function Header(): JSX.Element {
+  const names = [...new Set([...tenants.value, tenant.value])].sort();
+  return (
+    <header class="frame">
+      <a class="brand" href={href("/")}>Stepwell</a>
+      <label class="tenant">
+        <span class="quiet">Tenant</span>{" "}
+        <select value={tenant.value} onChange={(event) => go(`${ROOT}/${event.currentTarget.value === "default" ? "" : `?tenant=${event.currentTarget.value}`}`)}>
+          {names.map((name) => <option key={name}>{name}</option>)}
+        </select>
+      </label>
+      <nav aria-label="Pages"><a href={href("/")} aria-current={path.value === "/" ? "page" : undefined}>Runs</a></nav>
+      <span class="space" />
+      {connected.value !== "off" && <span class={`live ${connected.value}`} title="Changes are pushed to this page as they are committed">{connected.value}</span>}
+      <ViewsMenu />
+      <button type="button" title="Light or dark (t)" aria-label="Light or dark" onClick={() => setTheme(theme.value === "dark" ? "light" : "dark")}>◐</button>
+      <button type="button" title="Keys and help (?)" aria-label="Help" onClick={() => (help.value = true)}>?</button>
+    </header>
+  );
+}
+
+function ViewsMenu(): JSX.Element {
+  const [name, setName] = useState("");
+  const save = (event: Event): void => {
+    event.preventDefault();
+    if (!name.trim()) return;
+    const address = path.value + (query.value.size ? `?${query.value.toString()}` : "");
+    saveView(name.trim(), address).then(() => say(`Saved “${name.trim()}”`), sayError);
+    setName("");
+  };
+  return (
+    <Menu label="Views ▾" title="Saved views" align="right">
+      {views().map(([label, address]) => (
+        <div class="row" key={label}>
+          <a data-closes href={ROOT + address}>{label}</a>
+          <button type="button" aria-label={`Delete the view ${label}`} onClick={() => saveView(label, null).catch(sayError)}>✕</button>
+        </div>
+      ))}
+      {!views().length && <p class="quiet">A view is everything this page shows: filter, columns, charts. Saved ones are there for everyone in this tenant.</p>}
+      <form onSubmit={save} class="row">
+        <input aria-label="Name of the view" placeholder="Save this view as…" maxLength={100} value={name} onInput={(event) => setName(event.currentTarget.value)} />
+        <button type="submit" disabled={!name.trim() || !experiments.value}>Save</button>
+      </form>
+    </Menu>
+  );
+}
+
+const KEYS: [string, string][] = [
+  ["/", "Search or filter"], ["g", "All runs"], ["[  ]", "Newer and older run, on a run's page"],
+  ["c", "Copy the exact values under the pointer"], ["x", "Choose the run of the focused row"],
+  ["↑ ↓ Enter", "Move through the table, open a run"], ["t", "Light or dark"], ["?", "This help"],
+];
+
+function Help(): JSX.Element {
+  return (
+    <Dialog title="Keys" onClose={() => (help.value = false)}>
+      <dl class="keys">{KEYS.map(([key, what]) => <><dt><kbd>{key}</kbd></dt><dd>{what}</dd></>)}</dl>
+      <p>In charts: drag to zoom in, double-click to see everything again.</p>
+      <p>The filter takes plain words, or the filter language:</p>
+      <pre>metrics.loss &lt; 0.3 and params.model = 'mlp'{"\n"}min(metrics.val_loss) &lt; 0.1 or tags.team = 'risk'</pre>
+      <p>Every page's address holds all it shows: copy it to share the page.</p>
+    </Dialog>
+  );
+}

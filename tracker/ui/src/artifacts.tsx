@@ -1,0 +1,75 @@
+/** The files of a run: a folder at a time, and a file in place where it can be shown safely. */
+
+import type { JSX } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import * as api from "./api";
+import { bytes, moment } from "./format";
+import { param, set } from "./route";
+import { Viewer } from "./viewer";
+import { sayError } from "./ui";
+import type { Artifact } from "./wire";
+
+/** `told` grows when files were stored or deleted. */
+export function Artifacts({ id, told }: { id: string; told: number }): JSX.Element {
+  const folder = param("folder");
+  const [files, setFiles] = useState<Artifact[] | null>(null);
+  const [cursor, setCursor] = useState<string | null>(null);
+  useEffect(() => {
+    let over = false;
+    api.artifacts(id, { path: folder }).then((page) => {
+      if (over) return;
+      setFiles(page.artifacts);
+      setCursor(page.next_cursor);
+    }, sayError);
+    return () => {
+      over = true;
+    };
+  }, [id, folder, told]);
+  const more = async (): Promise<void> => {
+    const page = await api.artifacts(id, { path: folder, cursor });
+    setFiles([...(files ?? []), ...page.artifacts]);
+    setCursor(page.next_cursor);
+  };
+  const file = param("file");
+  const chosen = files?.find((one) => one.path === file);
+  return (
+    <div class="artifacts">
+      <section class="files" aria-label="Files">
+        <Crumbs folder={folder} />
+        <table>
+          <tbody>
+            {(files ?? []).map((one) => <Entry key={one.path} id={id} one={one} current={one.path === file} />)}
+          </tbody>
+        </table>
+        {cursor && <button type="button" onClick={() => more().catch(sayError)}>More</button>}
+        {files && !files.length && <p class="quiet">{folder ? "This folder is empty." : "No files yet: run.log_artifact(path) stores one."}</p>}
+      </section>
+      {file && <Viewer key={file} id={id} path={file} {...(chosen ? { known: chosen } : {})} />}
+    </div>
+  );
+}
+
+function Crumbs({ folder }: { folder: string }): JSX.Element {
+  const parts = folder ? folder.split("/") : [];
+  return (
+    <nav class="crumbs" aria-label="Folder">
+      <button type="button" class="link" onClick={() => set({ folder: null, file: null })}>artifacts</button>
+      {parts.map((part, i) => (
+        <span key={i}> / <button type="button" class="link" onClick={() => set({ folder: parts.slice(0, i + 1).join("/"), file: null })}>{part}</button></span>
+      ))}
+    </nav>
+  );
+}
+
+function Entry({ id, one, current }: { id: string; one: Artifact; current: boolean }): JSX.Element {
+  const name = one.path.slice(one.path.lastIndexOf("/") + 1);
+  const open = (): void => set(one.is_dir ? { folder: one.path, file: null } : { file: one.path });
+  return (
+    <tr aria-current={current ? "true" : undefined}>
+      <th scope="row"><button type="button" class="link" onClick={open}>{name}{one.is_dir ? "/" : ""}</button></th>
+      <td class="number">{bytes(one.size)}</td>
+      <td class="quiet">{one.modified_at === null ? "" : moment(one.modified_at)}</td>
+      <td class="narrow">{!one.is_dir && <a href={api.artifactUrl(id, one.path)} download={name} aria-label={`Download ${name}`}>↓</a>}</td>
+    </tr>
+  );
+}

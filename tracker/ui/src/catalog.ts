@@ -1,0 +1,47 @@
+/** The experiments and saved views of the tenant, and the tenants. */
+
+import { effect, signal } from "@preact/signals";
+import * as api from "./api";
+import { tenant } from "./route";
+import type { Experiment } from "./wire";
+
+export const experiments = signal<Experiment[] | null>(null);
+export const tenants = signal<string[]>([]);
+export const problem = signal("");
+
+const VIEW = "stepwell.view.";
+
+export async function loadExperiments(): Promise<void> {
+  try {
+    experiments.value = (await api.experiments("all"));
+    problem.value = "";
+  } catch (error) {
+    problem.value = `The server cannot be reached: ${(error as Error).message}`;
+  }
+}
+
+effect(() => {
+  void tenant.value;
+  experiments.value = null;
+  void loadExperiments();
+});
+api.tenants().then((names) => (tenants.value = names), () => undefined);
+
+export function experimentName(id: string): string {
+  return experiments.value?.find((one) => one.experiment_id === id)?.name ?? "";
+}
+
+/** Saved views are tags of the tenant's experiment 0, which is always there. */
+export function views(): [string, string][] {
+  const tags = experiments.value?.find((one) => one.number === 0)?.tags ?? {};
+  return Object.entries(tags).flatMap(([key, value]) =>
+    key.startsWith(VIEW) ? [[key.slice(VIEW.length), value] as [string, string]] : []);
+}
+
+/** `address` is a path with its query; null removes the view. */
+export async function saveView(name: string, address: string | null): Promise<void> {
+  const home = experiments.value?.find((one) => one.number === 0);
+  if (!home) return;
+  await api.changeExperiment(home.experiment_id, { tags: { [VIEW + name]: address } });
+  await loadExperiments();
+}

@@ -1,0 +1,283 @@
+/** One run: is it alive, is it falling, what was it made with, what did it say and leave. */
+
+import { signal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import * as api from "./api";
+import { Artifacts } from "./artifacts";
+import { compareHref, pythonOf } from "./bulk";
+import { experimentName } from "./catalog";
+import { ChartData } from "./chartdata";
+import { settings } from "./chartstate";
+import { Focused, type ChartRun } from "./chart";
+import { colorIndex } from "./colors";
+import { Console } from "./console";
+import { Details } from "./details";
+import { ago, duration, exact, moment, rounded } from "./format";
+import { follow, now, type LiveEvent, type PointsEvent } from "./live";
+import { MetricGrid } from "./metricgrid";
+import { go, href, param, tenant } from "./route";
+import { byInterest, keyed, lessIsBetter, mainMetric } from "./search";
+import { stepsWithin } from "./zoom";
+import { copy, Editable, isStale, Menu, say, sayError, Status, Swatch, useKeys } from "./ui";
+import type { Run, SeriesSummary } from "./wire";
+import { toNumber } from "./wire";
+
+const TABS: [string, string][] = [["", "Charts"], ["details", "Details"], ["console", "Console"], ["artifacts", "Artifacts"]];
+const MOST_KEYS = 50_000;
+
+export function RunPage({ id }: { id: string }): JSX.Element {
+  const data = useMemo(() => new ChartData(), [id]);
+  const state = useMemo(() => new RunState(id, data), [id]);
+  useEffect(() => state.open(), [id]);
+  const run = state.run.value;
+  const failed = state.error.value;
+  const tab = param("tab");
+  const runs = useMemo<ChartRun[]>(
+    () => (run ? [{ runId: id, label: run.name, color: colorIndex(id), start: run.start_time }] : []),
+    [id, run?.name, run?.start_time],
+  );
+  const { zoom, x } = settings.value;
+  useEffect(() => data.setZoom(zoom && stepsWithin(data, runs, x, zoom)), [zoom?.join(), x, runs]);
+  useEffect(() => {
+    document.title = `${run?.name ?? "Run"} · Stepwell`;
+  }, [run?.name]);
+  useKeys({ "[": () => void neighbour(run, true), "]": () => void neighbour(run, false) });
+  if (!run) return <p class="banner" role="alert">{failed || "Reading the run…"}</p>;
+  const metrics = state.keys.value;
+  return (
+    <section class="run" aria-label={run.name}>
+      <Head run={run} state={state} />
+      {failed && <p class="banner" role="alert">{failed}</p>}
+      <nav class="tabs" aria-label="Parts of the run">
+        {TABS.map(([name, label]) => (
+          <a key={name} href={tabHref(name)} aria-current={tab === name ? "page" : undefined}>
+            {label}{name === "" && <small> {state.total.value.toLocaleString("en-US")}</small>}
+          </a>
+        ))}
+      </nav>
+      {tab === "" && <MetricGrid metrics={metrics} data={data} runs={runs} />}
+      {tab === "details" && <Details run={run} onChange={(changed) => (state.run.value = changed)} series={state.series.value} />}
+      {tab === "console" && <Console id={id} told={state.consoleTold.value} />}
+      {tab === "artifacts" && <Artifacts id={id} told={state.artifactsTold.value} />}
+      <Focused data={data} runs={runs} />
+    </section>
+  );
+}
+
+function tabHref(tab: string): string {
+  const search = new URLSearchParams(location.search);
+  search.delete("tab");
+  search.delete("focus");
+  if (tab) search.set("tab", tab);
+  return `${location.pathname}${search.size ? `?${search.toString()}` : ""}`;
+}
+
+/** What a page knows of its run, followed live. */
+class RunState {
+  readonly run = signal<Run | null>(null);
+  readonly error = signal("");
+  readonly series = signal<SeriesSummary[]>([]);
+  readonly keys = signal<string[]>([]);
+  readonly total = signal(0);
+  readonly consoleTold = signal(0);
+  readonly artifactsTold = signal(0);
+  private controller = new AbortController();
+  private timer = 0;
+  private known = new Set<string>();
+
+  constructor(private readonly id: string, private readonly data: ChartData) {}
+
+  open(): () => void {
+    void this.fetch();
+    this.data.setRuns([this.id]);
+    let first = true;
+    const end = follow([this.id], () => {
+      void this.fetch();
+      if (!first) this.data.refresh();
+      first = false;
+      this.consoleTold.value++;
+    }, (event) => this.on(event));
+    return () => {
+      end();
+      clearTimeout(this.timer);
+      this.controller.abort();
+      this.data.close();
+    };
+  }
+
+  async fetch(): Promise<void> {
+    this.controller.abort();
+    this.controller = new AbortController();
+    const { signal } = this.controller;
+    try {
+      this.run.value = await api.run(this.id, signal);
+      this.error.value = "";
+      await this.fetchSeries(signal);
+    } catch (error) {
+      if (!api.isAbort(error)) this.error.value = (error as Error).message;
+    }
+  }
+
+  private async fetchSeries(signal: AbortSignal): Promise<void> {
+    const found: SeriesSummary[] = [];
+    let cursor: string | null = "";
+    while (cursor !== null && found.length < MOST_KEYS) {
+      const limit = found.length ? 10_000 : 1_000;
+      const page: Awaited<ReturnType<typeof api.seriesPage>> = await api.seriesPage(this.id, { limit, cursor }, signal);
+      found.push(...page.series);
+      this.total.value = page.total;
+      cursor = page.next_cursor;
+      this.series.value = [...found];
+      this.known = new Set(found.map((one) => one.key));
+      const keys = [...this.known];
+      if (keys.join("\n") !== this.keys.value.join("\n")) this.keys.value = keys;
+    }
+  }
+
+  private on({ kind, data }: LiveEvent): void {
+    const run = this.run.value;
+    if (kind === "points") {
+      const points = data as unknown as PointsEvent;
+      this.data.onPoints(points);
+      if (run) this.run.value = { ...run, heartbeat_at: Date.now() };
+      if (points.series.some(({ key }) => !this.known.has(key))) this.soon();
+      if (this.series.value.length < 2000) this.series.value = updated(this.series.value, points);
+    } else if (kind === "console") this.consoleTold.value++;
+    else if (kind === "artifact") this.artifactsTold.value++;
+    else this.soon();
+  }
+
+  /** Everything about the run again, soon, and once for many events. */
+  private soon(): void {
+    this.timer ||= window.setTimeout(() => {
+      this.timer = 0;
+      void this.fetch();
+    }, 200);
+  }
+}
+
+function updated(series: SeriesSummary[], event: PointsEvent): SeriesSummary[] {
+  const news = new Map(event.series.map((one) => [one.key, one]));
+  return series.map((one) => {
+    const told = news.get(one.key);
+    if (!told) return one;
+    const value = toNumber(told.last.value as number)!;
+    const low = toNumber(one.min) ?? Infinity;
+    const high = toNumber(one.max) ?? -Infinity;
+    return {
+      ...one, count: one.count + told.count,
+      ...(told.last.step >= one.last_step ? { last: told.last.value as SeriesSummary["last"], last_step: told.last.step, last_timestamp: told.last.timestamp } : {}),
+      ...(value < low ? { min: value, min_step: told.last.step } : {}),
+      ...(value > high ? { max: value, max_step: told.last.step } : {}),
+    };
+  });
+}
+
+async function neighbour(run: Run | null, newer: boolean): Promise<void> {
+  if (!run) return;
+  const filter = `attributes.start_time ${newer ? ">" : "<"} ${run.start_time}`;
+  const order_by = `attributes.start_time ${newer ? "ASC" : "DESC"}`;
+  try {
+    const page = await api.runs({ experiment_id: run.experiment_id, filter, order_by, limit: 1, total: "false", keys: ["stepwell.none"] });
+    const found = page.runs[0];
+    if (found) go(href(`/runs/${found.run_id}`, { tab: param("tab") }));
+    else say(newer ? "This is the newest run" : "This is the oldest run");
+  } catch (error) {
+    sayError(error);
+  }
+}
+
+function Head({ run, state }: { run: Run; state: RunState }): JSX.Element {
+  const end = run.end_time ?? (run.status === "running" ? now.value : null);
+  const change = async (body: unknown): Promise<void> => {
+    state.run.value = await api.changeRun(run.run_id, body);
+  };
+  const act = (what: string, call: Promise<unknown>): void => {
+    call.then(() => state.fetch()).then(() => say(what), sayError);
+  };
+  const metric = mainMetric(state.keys.value);
+  return (
+    <header class="run-head">
+      <div class="row wrap">
+        <Swatch color={colorIndex(run.run_id)} />
+        <h1><Editable value={run.name} label="name" onSave={(name) => change({ name })} /></h1>
+        <Status run={run} />
+        {run.stop_requested && run.status === "running" && <span class="warning">asked to stop</span>}
+        <span class="quiet">
+          <a href={href("/", { experiment: run.experiment_id })}>{experimentName(run.experiment_id) || "experiment"}</a>
+          {" · "}<span title={moment(run.start_time)}>started {ago(run.start_time, now.value)}</span>
+          {end !== null && ` · ${duration((end - run.start_time) / 1000)}`}
+          {run.status === "running" && <span class={isStale(run) ? "warning" : ""}> · heard {ago(run.heartbeat_at, now.value)}</span>}
+          {run.user_id && ` · ${run.user_id}`}
+        </span>
+        <span class="space" />
+        {metric && <BestMenu run={run} keys={state.keys.value} main={metric} />}
+        {run.status === "running" && !run.stop_requested && <button type="button" title="The run is told with its next acknowledgement" onClick={() => act("Asked the run to stop", api.stopRun(run.run_id))}>Stop</button>}
+        <Menu label="⋯" title="More for this run" align="right">
+          <button type="button" data-closes onClick={() => void copy(pythonOf([run.run_id], tenant.value, metric), "Copied the Python lines")}>Copy Python that reads this run</button>
+          <button type="button" data-closes onClick={() => void copy(run.run_id, "Copied the run's id")}>Copy id</button>
+          <button type="button" data-closes onClick={() => void copy(location.href, "Copied the link to this view")}>Copy link</button>
+          <button type="button" data-closes onClick={() => void neighbour(run, true)}>Newer run ( [ )</button>
+          <button type="button" data-closes onClick={() => void neighbour(run, false)}>Older run ( ] )</button>
+          {run.lifecycle === "active"
+            ? <button type="button" data-closes onClick={() => act("Deleted; it can be restored", api.deleteRun(run.run_id))}>Delete</button>
+            : <button type="button" data-closes onClick={() => act("Restored", api.restoreRun(run.run_id))}>Restore</button>}
+        </Menu>
+      </div>
+      <Latest series={state.series.value} />
+    </header>
+  );
+}
+
+const LATEST = 8;
+
+/** The last values, where everybody looks first. */
+function Latest({ series }: { series: SeriesSummary[] }): JSX.Element | null {
+  const byKey = new Map(series.map((one) => [one.key, one]));
+  const main = byInterest([...byKey.keys()]).slice(0, LATEST).map((key) => byKey.get(key)!);
+  if (!main.length) return null;
+  return (
+    <dl class="latest">
+      {main.map((one) => {
+        const value = toNumber(one.last);
+        return (
+          <div key={one.key}>
+            <dt title={one.key}>{one.key}</dt>
+            <dd title={`${exact(value)} at step ${one.last_step}; lowest ${exact(toNumber(one.min))}, highest ${exact(toNumber(one.max))}`}>{rounded(value)}</dd>
+          </div>
+        );
+      })}
+    </dl>
+  );
+}
+
+/** Beside the best other run of the experiment, by a metric. */
+function BestMenu({ run, keys, main }: { run: Run; keys: string[]; main: string }): JSX.Element {
+  const [key, setKey] = useState(main);
+  const overlay = async (metric: string, less: boolean): Promise<void> => {
+    const order_by = `${less ? "min" : "max"}(${keyed("metrics", metric)}) ${less ? "ASC" : "DESC"}`;
+    const filter = `not attributes.run_id = '${run.run_id}' and ${keyed("metrics", metric)} IS NOT NULL`;
+    try {
+      const page = await api.runs({ experiment_id: run.experiment_id, filter, order_by, limit: 1, total: "false", keys: ["stepwell.none"] });
+      const best = page.runs[0];
+      if (best) go(compareHref([run.run_id, best.run_id], { q: "" }));
+      else say("No other run of this experiment has that metric");
+    } catch (error) {
+      sayError(error);
+    }
+  };
+  return (
+    <>
+      <button type="button" onClick={() => void overlay(main, lessIsBetter(main))} title={`Beside the best other run by ${lessIsBetter(main) ? "lowest" : "highest"} ${main}`}>Overlay best</button>
+      <Menu label="▾" title="Overlay the best by another metric" align="right">
+        <select aria-label="Metric" value={key} onChange={(event) => setKey(event.currentTarget.value)}>
+          {keys.slice(0, 300).map((one) => <option key={one}>{one}</option>)}
+        </select>
+        <button type="button" data-closes onClick={() => void overlay(key, true)}>Lowest is best</button>
+        <button type="button" data-closes onClick={() => void overlay(key, false)}>Highest is best</button>
+      </Menu>
+    </>
+  );
+}
+

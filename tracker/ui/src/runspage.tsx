@@ -1,0 +1,218 @@
+/** Every run of an experiment, or of the tenant: find, sort, choose, act. */
+
+import { signal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { bestKeys, columnOf, defaults, neededKeys, tableCsv, type Column } from "./cells";
+import { BulkBar } from "./bulk";
+import { experiments, loadExperiments } from "./catalog";
+import { assign } from "./colors";
+import { ColumnChooser } from "./columnchooser";
+import { Empty } from "./empty";
+import { save } from "./export";
+import { plural } from "./format";
+import { Grid } from "./grid";
+import { follow } from "./live";
+import { href, list, param, set, tenant } from "./route";
+import { both, filterOf, keysOf, quoted, type Keys } from "./search";
+import { Table } from "./table";
+import * as api from "./api";
+import { sayError } from "./ui";
+import type { Run } from "./wire";
+
+const RELOAD_MS = 1000;
+
+export function RunsPage(): JSX.Element {
+  const table = useMemo(() => new Table(), []);
+  const chosen = useMemo(() => signal(new Map<string, Run>()), []);
+  const [keys, setKeys] = useState<Keys | null>(null);
+  const [empty, setEmpty] = useState(false);
+  const experiment = param("experiment");
+  const columns = useColumns(keys, !experiment);
+  const query = {
+    experiment, filter: both(filterOf(param("q"), keys?.tags ?? []), hiddenFilter()), order: param("order"),
+    lifecycle: param("lifecycle") || "active", status: list("status"), keys: keys ? neededKeys(columns) : [],
+  };
+  const text = JSON.stringify(query);
+
+  useEffect(() => learn(experiment, setKeys, setEmpty), [experiment]);
+  useEffect(() => {
+    if (keys) void table.load(query);
+  }, [text, keys !== null]);
+  const latest = useRef(query);
+  latest.current = query;
+  useEffect(() => live(table, () => latest.current, () => learn(experiment, setKeys, setEmpty)), [experiment]);
+  useEffect(() => {
+    document.title = `${experiments.value?.find((one) => one.experiment_id === experiment)?.name ?? "Runs"} · Stepwell`;
+  });
+
+  const last = useRef<string | null>(null);
+  const choose = (run: Run, range: boolean): void => {
+    chosen.value = toggled(chosen.value, table, run, range ? last.current : null);
+    last.current = run.run_id;
+    assign([...chosen.value.keys()]);
+  };
+  const chooseAll = (): void => {
+    chosen.value = chosen.value.size ? new Map() : new Map(table.loaded().map((run) => [run.run_id, run]));
+  };
+  const reload = (): void => {
+    chosen.value = new Map();
+    void table.load(latest.current, true);
+    void loadExperiments();
+  };
+  if (empty && !experiment) return <Empty />;
+  return (
+    <div class="with-side">
+      <Experiments current={experiment} />
+      <section class="content" aria-label="Runs">
+        <Finder table={table} columns={columns} keys={keys} chosen={chosen.value} onDone={reload} query={query} />
+        {table.error.value && <p class="banner" role="alert">{table.error.value}</p>}
+        <Grid
+          table={table} columns={columns} best={bestKeys(columns)} order={param("order")} onOrder={(order) => set({ order })}
+          chosen={chosen.value} onChoose={choose} onChooseAll={chooseAll}
+        />
+      </section>
+    </div>
+  );
+}
+
+function useColumns(keys: Keys | null, everywhere: boolean): Column[] {
+  const wanted = list("col").join("\n");
+  return useMemo(() => {
+    const ids = wanted ? wanted.split("\n") : defaults(keys ?? { params: [], metrics: [] }, everywhere);
+    return ids.flatMap((id) => columnOf(id) ?? []);
+  }, [wanted, keys, everywhere]);
+}
+
+/** Runs that were hidden from this view: their ids are in the address. */
+function hiddenFilter(): string {
+  const hidden = list("hide");
+  return hidden.length ? `not attributes.run_id IN (${hidden.map(quoted).join(", ")})` : "";
+}
+
+/** Which keys there are: from the newest runs. */
+function learn(experiment: string, setKeys: (keys: Keys) => void, setEmpty: (empty: boolean) => void): () => void {
+  const controller = new AbortController();
+  const search = { experiment_id: experiment, limit: 60, total: "false", lifecycle: "all" };
+  api.runs(search, controller.signal).then(({ runs }) => {
+    setKeys(keysOf(runs));
+    setEmpty(runs.length === 0);
+  }, (error) => {
+    if (!api.isAbort(error)) sayError(error);
+  });
+  return () => controller.abort();
+}
+
+function live(table: Table, query: () => Parameters<Table["load"]>[0], relearn: () => void): () => void {
+  let timer = 0;
+  const reload = (): void => {
+    timer ||= window.setTimeout(() => {
+      timer = 0;
+      if (table.total.peek() === 0 || table.total.peek() === null) relearn();
+      void table.load(query(), true);
+    }, RELOAD_MS);
+  };
+  const end = follow(null, reload, (event) => {
+    if (table.on(event)) reload();
+  });
+  return () => {
+    clearTimeout(timer);
+    end();
+  };
+}
+
+function toggled(before: Map<string, Run>, table: Table, run: Run, from: string | null): Map<string, Run> {
+  const after = new Map(before);
+  const rows = table.loaded();
+  const [a, b] = [rows.findIndex((one) => one.run_id === from), rows.findIndex((one) => one.run_id === run.run_id)];
+  if (from && a >= 0 && b >= 0) {
+    for (const one of rows.slice(Math.min(a, b), Math.max(a, b) + 1)) after.set(one.run_id, one);
+  } else if (!after.delete(run.run_id)) after.set(run.run_id, run);
+  return after;
+}
+
+function Experiments({ current }: { current: string }): JSX.Element {
+  const [text, setText] = useState("");
+  const all = (experiments.value ?? []).filter((one) => one.lifecycle === "active" && (one.number !== 0 || one.run_count > 0));
+  const found = all.filter((one) => one.name.toLowerCase().includes(text.toLowerCase()));
+  const total = all.reduce((sum, one) => sum + one.run_count, 0);
+  return (
+    <nav class="side" aria-label="Experiments">
+      <h2>Experiments</h2>
+      {all.length > 8 && <input type="text" aria-label="Find an experiment" placeholder="Find…" value={text} onInput={(event) => setText(event.currentTarget.value)} />}
+      <ul>
+        <li><a href={href("/")} aria-current={current ? undefined : "page"}><span>All runs</span> <small>{total.toLocaleString("en-US")}</small></a></li>
+        {found.slice(0, 500).map((one) => (
+          <li key={one.experiment_id}>
+            <a href={href("/", { experiment: one.experiment_id })} aria-current={one.experiment_id === current ? "page" : undefined} title={one.description || one.name}>
+              <span>{one.name}</span> <small>{one.run_count.toLocaleString("en-US")}</small>
+            </a>
+          </li>
+        ))}
+      </ul>
+    </nav>
+  );
+}
+
+interface FinderProps {
+  table: Table;
+  columns: Column[];
+  keys: Keys | null;
+  chosen: Map<string, Run>;
+  onDone: () => void;
+  query: Parameters<Table["load"]>[0];
+}
+
+const STATUSES = ["running", "finished", "failed", "killed"];
+
+function Finder({ table, columns, keys, chosen, onDone, query }: FinderProps): JSX.Element {
+  const [text, setText] = useState(param("q"));
+  const timer = useRef(0);
+  useEffect(() => setText(param("q")), [param("q")]);
+  const search = (value: string): void => {
+    setText(value);
+    clearTimeout(timer.current);
+    timer.current = window.setTimeout(() => set({ q: value }, { quietly: true }), 250);
+  };
+  const total = table.total.value;
+  const hidden = list("hide").length;
+  const sweep = href("/compare", { experiment: param("experiment"), q: query.filter, lifecycle: param("lifecycle"), tab: "parallel" });
+  return (
+    <>
+      <div class="finder">
+        <input type="search" aria-label="Search or filter runs" placeholder="Words, or metrics.loss < 0.3 and params.model = 'mlp'" value={text} onInput={(event) => search(event.currentTarget.value)} spellcheck={false} />
+        <select aria-label="Status" value={list("status")[0] ?? ""} onChange={(event) => set({ status: event.currentTarget.value })}>
+          <option value="">Any status</option>
+          {STATUSES.map((one) => <option key={one}>{one}</option>)}
+        </select>
+        <select aria-label="Deleted runs" value={param("lifecycle") || "active"} onChange={(event) => set({ lifecycle: event.currentTarget.value === "active" ? null : event.currentTarget.value })}>
+          <option value="active">Not deleted</option><option value="deleted">Deleted</option><option value="all">All</option>
+        </select>
+        {keys && <ColumnChooser keys={keys} columns={columns} />}
+        <button type="button" onClick={() => void saveCsv(table, columns, query)}>CSV</button>
+        <a class="button" href={sweep} title="Parallel coordinates, scatter and importance over all runs found">Sweep</a>
+        <span class="quiet count">{total === null ? "" : plural(total, "run")}{hidden > 0 && <> · <button type="button" class="link" onClick={() => set({ hide: null })}>show {hidden} hidden</button></>}</span>
+      </div>
+      <BulkBar chosen={chosen} onDone={onDone} tenant={tenant.value} />
+    </>
+  );
+}
+
+const MAX_CSV = 20_000;
+
+/** Every row that matches, not only those on screen. */
+async function saveCsv(table: Table, columns: Column[], query: FinderProps["query"]): Promise<void> {
+  const runs: Run[] = [];
+  let cursor: string | null = "";
+  try {
+    while (cursor !== null && runs.length < MAX_CSV) {
+      const { experiment, filter, order, lifecycle, status, keys } = query;
+      const page = await api.runs({ experiment_id: experiment, filter, order_by: order, lifecycle, status, keys, limit: 1000, total: "false", cursor });
+      runs.push(...page.runs);
+      cursor = page.next_cursor;
+    }
+    save("runs.csv", tableCsv(runs, columns, table), "text/csv");
+  } catch (error) {
+    sayError(error);
+  }
+}

@@ -1,0 +1,82 @@
+/** From what somebody types to a filter of the API. */
+
+import { collate } from "./lines";
+import type { Run } from "./wire";
+
+const LANGUAGE = /(\b(metrics|params|tags|attributes|param|metric|tag|attribute|run)\s*\.)|[<>=]|\b(like|ilike|in|is)\b\s*['"(]|^\s*not\b|\bstatus\b\s*=/i;
+
+export function quoted(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+/** A key as a filter writes it. */
+export function keyed(entity: string, key: string): string {
+  return /^[A-Za-z_][\w]*$/.test(key) ? `${entity}.${key}` : `${entity}."${key.replaceAll('"', '""')}"`;
+}
+
+/** Plain words are looked for in name, notes, user, id and the values of known tags. */
+export function filterOf(text: string, tagKeys: string[]): string {
+  const plain = text.trim();
+  if (!plain || LANGUAGE.test(plain)) return plain;
+  return plain.split(/\s+/).map((word) => {
+    const like = quoted(`%${word.replace(/[%_\\]/g, (c) => `\\${c}`)}%`);
+    const places = ["attributes.name", "attributes.description", "attributes.user_id", "attributes.run_id"];
+    const all = [...places, ...tagKeys.slice(0, 8).map((key) => keyed("tags", key))];
+    return `(${all.map((place) => `${place} ILIKE ${like}`).join(" or ")})`;
+  }).join(" and ");
+}
+
+export function both(...filters: string[]): string {
+  const some = filters.filter((filter) => filter.trim());
+  return some.length > 1 ? some.map((filter) => `(${filter})`).join(" and ") : (some[0] ?? "");
+}
+
+export interface Keys {
+  params: string[];
+  metrics: string[];
+  tags: string[];
+}
+
+const HIDDEN_TAGS = /^(stepwell|mlflow)\./;
+
+/** The keys that some runs have, those that differ between them first. */
+export function keysOf(runs: Run[]): Keys {
+  const params = new Map<string, Set<string>>();
+  const [metrics, tags] = [new Set<string>(), new Set<string>()];
+  for (const run of runs) {
+    for (const [key, value] of Object.entries(run.params)) {
+      params.set(key, (params.get(key) ?? new Set()).add(value));
+    }
+    for (const key of Object.keys(run.metrics)) metrics.add(key);
+    for (const key of Object.keys(run.tags)) if (!HIDDEN_TAGS.test(key)) tags.add(key);
+  }
+  const varied = [...params].sort(([a, x], [b, y]) => Number(y.size > 1) - Number(x.size > 1) || a.localeCompare(b));
+  return {
+    params: varied.map(([key]) => key),
+    metrics: byInterest([...metrics]),
+    tags: [...tags].sort(),
+  };
+}
+
+const WISHES = [/val.*loss|loss.*val/i, /loss/i, /(val|test).*(acc|auc|f1|score|error)/i, /acc|auc|f1|score|reward|error|rmse/i];
+
+export function interest(key: string): number {
+  if (/^system(\/|$)/.test(key)) return WISHES.length + 1;
+  const found = WISHES.findIndex((wish) => wish.test(key));
+  return found < 0 ? WISHES.length : found;
+}
+
+/** What people look at first, first: losses, scores, the rest, the system's. */
+export function byInterest(keys: string[]): string[] {
+  return keys.sort((a, b) => interest(a) - interest(b) || collate(a, b));
+}
+
+/** Whether less is better, by the name of a metric. */
+export function lessIsBetter(metric: string): boolean {
+  return !/acc|auc|f1|score|reward|precision|recall|bleu|map|r2|return|iou|dice|throughput/i.test(metric);
+}
+
+/** The metric that is most likely what people watch. */
+export function mainMetric(keys: string[]): string {
+  return byInterest([...keys])[0] ?? "";
+}

@@ -1,0 +1,165 @@
+/** The rows of the runs table: pages of a search, fetched as they are scrolled to. */
+
+import { signal } from "@preact/signals";
+import * as api from "./api";
+import type { Columns } from "./columns";
+import type { LiveEvent, PointsEvent } from "./live";
+import type { Run, Value } from "./wire";
+import { toNumber } from "./wire";
+
+export const PAGE = 100;
+
+export interface Query {
+  experiment: string;
+  filter: string;
+  order: string;
+  lifecycle: string;
+  status: string[];
+  keys: string[];
+}
+
+export interface Extremes {
+  low: number;
+  high: number;
+}
+
+export class Table {
+  readonly version = signal(0);
+  readonly total = signal<number | null>(null);
+  readonly error = signal("");
+  private rows = new Map<number, Run>();
+  private places = new Map<string, number>();
+  private pages = new Map<number, "loading" | "done">();
+  private cursors = new Map<number, string>();
+  private best = new Map<string, Extremes>();
+  private controller = new AbortController();
+  private query: Query | null = null;
+  private text = "";
+
+  /** Another search, or the same again; rows stay on screen until the new ones are there. */
+  async load(query: Query, again = false): Promise<void> {
+    const text = JSON.stringify(query);
+    if (text === this.text && !again) return;
+    this.text = text;
+    this.query = query;
+    this.controller.abort();
+    this.controller = new AbortController();
+    const { signal } = this.controller;
+    try {
+      const page = await api.runs(this.search(0), signal);
+      this.rows.clear();
+      this.places.clear();
+      this.pages.clear();
+      this.cursors.clear();
+      this.error.value = "";
+      this.take(0, page);
+      this.total.value = page.total ?? page.runs.length;
+    } catch (error) {
+      if (!api.isAbort(error)) this.error.value = (error as Error).message;
+    }
+  }
+
+  row(index: number): Run | undefined {
+    return this.rows.get(index);
+  }
+
+  loaded(): Run[] {
+    return [...this.rows.values()];
+  }
+
+  extremes(runId: string, key: string): Extremes | undefined {
+    return this.best.get(`${runId} ${key}`);
+  }
+
+  /** Rows from `first` to `last` are on screen: have their pages fetched. */
+  show(first: number, last: number, bestOf: string[]): void {
+    const total = this.total.peek() ?? 0;
+    for (let page = Math.floor(first / PAGE); page <= Math.floor(last / PAGE); page++) {
+      if (page * PAGE < total && !this.pages.has(page)) void this.fetch(page);
+    }
+    if (bestOf.length) void this.fetchBest(first, last, bestOf);
+  }
+
+  private search(page: number): api.Search {
+    const { experiment, filter, order, lifecycle, status, keys } = this.query!;
+    const cursor = this.cursors.get(page);
+    const place = cursor ? { cursor } : { offset: page * PAGE };
+    return {
+      experiment_id: experiment, filter, order_by: order, lifecycle, status, keys, limit: PAGE,
+      total: page === 0 ? "true" : "false", ...place,
+    };
+  }
+
+  private async fetch(page: number): Promise<void> {
+    this.pages.set(page, "loading");
+    try {
+      this.take(page, await api.runs(this.search(page), this.controller.signal));
+    } catch (error) {
+      this.pages.delete(page);
+      if (!api.isAbort(error)) this.error.value = (error as Error).message;
+    }
+  }
+
+  private take(page: number, found: { runs: Run[]; next_cursor: string | null }): void {
+    found.runs.forEach((run, i) => {
+      this.rows.set(page * PAGE + i, run);
+      this.places.set(run.run_id, page * PAGE + i);
+    });
+    this.pages.set(page, "done");
+    if (found.next_cursor) this.cursors.set(page + 1, found.next_cursor);
+    this.version.value++;
+  }
+
+  /** Lowest and highest value of each key in the rows on screen: one bucket of each series. */
+  private async fetchBest(first: number, last: number, keys: string[]): Promise<void> {
+    const ids: string[] = [];
+    for (let i = first; i <= last; i++) {
+      const run = this.rows.get(i);
+      if (run && keys.some((key) => key in run.metrics && !this.best.has(`${run.run_id} ${key}`))) ids.push(run.run_id);
+    }
+    if (!ids.length) return;
+    for (const id of ids) for (const key of keys) this.best.set(`${id} ${key}`, { low: NaN, high: NaN });
+    try {
+      const found = await api.series({ run_ids: ids, keys, max_points: 4 }, this.controller.signal);
+      for (const one of found) this.best.set(`${one.runId} ${one.key}`, extremesOf(one));
+      this.version.value++;
+    } catch (error) {
+      for (const id of ids) for (const key of keys) this.best.delete(`${id} ${key}`);
+      if (!api.isAbort(error)) this.error.value = (error as Error).message;
+    }
+  }
+
+  /** What happened to a run; true where the list itself may be another now. */
+  on(event: LiveEvent): boolean {
+    const index = this.places.get(event.data.run_id ?? "");
+    const run = index === undefined ? undefined : this.rows.get(index);
+    if (event.kind === "created" || event.kind === "deleted" || event.kind === "restored") return true;
+    if (!run || index === undefined) return false;
+    if (event.kind === "points") {
+      const { series } = event.data as unknown as PointsEvent;
+      const metrics = { ...run.metrics };
+      for (const { key, last } of series) {
+        metrics[key] = last.value as Value;
+        this.best.delete(`${run.run_id} ${key}`);
+      }
+      this.rows.set(index, { ...run, metrics, heartbeat_at: Date.now() });
+      this.version.value++;
+      return false;
+    }
+    return event.kind === "status" || event.kind === "changed" || event.kind === "tags" || event.kind === "params";
+  }
+}
+
+function extremesOf({ values }: Columns): Extremes {
+  let [low, high] = [NaN, NaN];
+  for (const value of values) {
+    if (Number.isNaN(value)) continue;
+    if (!(low <= value)) low = value;
+    if (!(high >= value)) high = value;
+  }
+  return { low, high };
+}
+
+export function metricOf(run: Run, key: string): number | null {
+  return toNumber(run.metrics[key]);
+}
