@@ -46,5 +46,5 @@ clean: ## remove what setting up and testing made; data stays
 	@sh scripts/setup
 
 .venv/.examples: .venv/.ready
-	@$(BIN)/python -m pip install --quiet --editable '.[examples]'
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["examples"])' | xargs $(BIN)/python -m pip install --quiet --disable-pip-version-check
 	@touch $@

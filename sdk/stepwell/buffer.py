@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from stepwell import checks
 from stepwell.errors import WrongUse
-from stepwell.records import CELL, AnyRecord, File, Points, count, frame
+from stepwell.records import CELL, AnyRecord, File, Points, count, frame, frame_of_rows
 
 MAX_SHAPES: Final = 512
 MAX_LOOSE: Final = 1_000
@@ -46,13 +46,13 @@ class Shape:
         self.pack = Layout(f"<qq{len(keys)}d").pack
         self.rows = bytearray()
 
-    @property
-    def count(self) -> int:
-        return len(self.rows) // (CELL * (self.width + 2)) * self.width
+    def count_of(self, rows: bytes | bytearray) -> int:
+        """How many points some rows of this shape are."""
+        return len(rows) // (CELL * (self.width + 2)) * self.width
 
 
-Write = Callable[[bytes, int, bool], bool]
-"""Takes whole frames, how many things they hold, and whether they are essential."""
+Write = Callable[[list[bytes], int, bool], bool]
+"""Takes whole frames in pieces, how many things they hold, and whether they are essential."""
 
 
 class Buffer:
@@ -133,18 +133,18 @@ class Buffer:
             shapes = [shape for shape in list(self._shapes.values()) if shape.rows]
             taken = [(shape, bytes(shape.rows)) for shape in shapes]
             loose = self._loose[:]
-            points = [Points(shape.keys, rows) for shape, rows in taken]
-            self._taken = sum(record.count for record in points)
-            if points:
-                write(b"".join(map(frame, points)), self._taken, False)
+            pieces = [piece for shape, rows in taken for piece in frame_of_rows(shape.keys, rows)]
+            self._taken = sum(shape.count_of(rows) for shape, rows in taken)
+            if pieces:
+                write(pieces, self._taken, False)
             for shape, rows in taken:
                 del shape.rows[: len(rows)]
             for record in loose:
-                write(frame(record), count(record), not isinstance(record, File | Points))
+                write([frame(record)], count(record), not isinstance(record, File | Points))
             del self._loose[: len(loose)]
             self._stalled = False
         finally:
-            self.points = sum(shape.count for shape in list(self._shapes.values()))
+            self.points = sum(shape.count_of(shape.rows) for shape in list(self._shapes.values()))
             self.lock.release()
         return True
 
@@ -152,7 +152,7 @@ class Buffer:
         """Drop all that no drain has taken, for a disk that hangs.  How many points that was."""
         dropped = max(0, self.points - self._taken)
         self._shapes = {}
-        self.points = 0
+        self.points = self._taken = 0
         return dropped
 
     def _add_checked(self, metrics: Any, step: Any, timestamp: Any) -> None:

@@ -263,7 +263,7 @@ class ActiveRun:
         self._buffer = Buffer(0, self._spill, self._wrong)
         self._buffer.next_step = next_step
 
-    def _write(self, frames: bytes, items: int, essential: bool) -> bool:
+    def _write(self, frames: list[bytes], items: int, essential: bool) -> bool:
         """Into the spool, which is made where there is none: at the start, in a forked child, and
         after the end.  The buffer's lock is held.
         """

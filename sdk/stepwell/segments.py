@@ -13,13 +13,17 @@ from stepwell.records import MAGIC
 SUFFIX: Final = ".spool"
 
 
+MAX_PIECES: Final = 1_000
+"""The system takes 1,024 at once."""
+
+
 class Segment(Protocol):
     """One writer appends; one reader, perhaps in another thread, reads below ``size``."""
 
     size: int
 
-    def append(self, data: bytes) -> None:
-        """All of ``data`` or nothing.  Raises OSError."""
+    def append(self, pieces: list[bytes], size: int) -> None:
+        """All of the pieces, ``size`` bytes together, or nothing.  Raises OSError."""
 
     def read(self, offset: int, length: int) -> bytes: ...
 
@@ -38,13 +42,15 @@ class FileSegment:
         self.size = os.fstat(self._fd).st_size
         if create:
             try:
-                self.append(MAGIC)
+                self.append([MAGIC], len(MAGIC))
             except OSError:
                 self.remove()
                 raise
 
-    def append(self, data: bytes) -> None:
-        if os.write(self._fd, data) == len(data):
+    def append(self, pieces: list[bytes], size: int) -> None:
+        if len(pieces) > MAX_PIECES:
+            pieces = [b"".join(pieces)]
+        if os.writev(self._fd, pieces) == size:
             # The file's own end, since a signal handler may have appended between these two lines.
             self.size = os.lseek(self._fd, 0, os.SEEK_CUR)
             return
@@ -73,8 +79,8 @@ class MemorySegment:
         self._data = bytearray(MAGIC)
         self.size = len(self._data)
 
-    def append(self, data: bytes) -> None:
-        self._data += data
+    def append(self, pieces: list[bytes], size: int) -> None:
+        self._data += b"".join(pieces)
         self.size = len(self._data)
 
     def read(self, offset: int, length: int) -> bytes:

@@ -89,26 +89,29 @@ class Spool:
         spool._acked = Position(1, len(MAGIC))
         return spool
 
-    def append(self, data: bytes, items: int, essential: bool) -> bool:
-        """Whole frames with ``items`` things in them.  False: over the bound, dropped, counted."""
+    def append(self, frames: list[bytes], items: int, essential: bool) -> bool:
+        """Whole frames, in pieces, with ``items`` things in them.  False: over the bound, dropped,
+        counted.
+        """
+        size = sum(map(len, frames))
         slack = ESSENTIAL_BYTES if essential else 0
         current = self._segments[self._last]
         in_memory = isinstance(current, MemorySegment)
         if current.size >= SEGMENT_BYTES or (in_memory and self._disk_is_due()):
             current = self._rotate()
         written = False
-        if isinstance(current, FileSegment) and self._fits(len(data), slack):
+        if isinstance(current, FileSegment) and self._fits(size, slack):
             try:
-                current.append(data)
+                current.append(frames, size)
                 written = True
-                self._written += len(data)
+                self._written += size
             except OSError as error:
                 self._distrust(error)
                 current = self._rotate()
         if isinstance(current, MemorySegment) and not written:
             used = sum(s.size for s in list(self._segments.values()) if type(s) is MemorySegment)
-            if used + len(data) <= self.config.memory_bytes + slack:
-                current.append(data)
+            if used + size <= self.config.memory_bytes + slack:
+                current.append(frames, size)
                 written = True
         if written:
             self.appended += items
@@ -145,12 +148,12 @@ class Spool:
                 self._distrust(error)
         head = frame(self.head)
         try:
-            segment.append(head)
+            segment.append([head], len(head))
         except OSError as error:
             segment.remove()
             self._distrust(error)
             segment = MemorySegment()
-            segment.append(head)
+            segment.append([head], len(head))
         if isinstance(segment, FileSegment):
             self._written += segment.size
         self._segments[number] = segment
@@ -275,7 +278,8 @@ class Spool:
             if isinstance(segment, MemorySegment):
                 with contextlib.suppress(OSError):
                     saved = FileSegment(self.folder / f"{number:08d}{SUFFIX}", create=True)
-                    saved.append(segment.read(len(MAGIC), segment.size))
+                    frames = segment.read(len(MAGIC), segment.size)
+                    saved.append([frames], len(frames))
                     self._segments[number] = saved
 
     def _parse(self, number: int, offset: int, budget: int) -> Parsed:

@@ -1,40 +1,47 @@
-"""Rows -> runs: what a page of runs shows, by a number of statements that does not grow with it."""
+"""Rows -> runs: what a page of runs shows, by two statements for every 500 runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from stepwell_storage.database import Reader, in_list
+import numpy as np
+
+from stepwell_storage.database import Bind, Reader
 from stepwell_storage.names import pages
-from stepwell_storage.points import unordered
+from stepwell_storage.points import INT64, from_ordered
 from stepwell_storage.records import Run
-from stepwell_storage.statements import sql
 
 _RUNS: Final = """
 select r.id, r.run_id, e.experiment_id, e.number, r.name, r.description, r.user_id, r.parent_run_id,
-       r.status, r.start_time, r.end_time, r.heartbeat_at, r.lifecycle, r.stop_requested
-from run r join experiment e on e.number = r.experiment where r.id in (?*)
+       r.status, r.start_time, r.end_time, r.heartbeat_at, r.lifecycle, r.stop_requested, {more}
+from run r join experiment e on e.number = r.experiment where r.id in ({runs})
 """
-_WRITERS: Final = "select run, rank, heartbeat_at from writer where run in (?*) order by run, rank"
-_TAGS: Final = "select run, key, value from tag where run in (?*)"
-_PARAMS: Final = "select run, key, value from param where run in (?*) and key in (?keys)"
-_METRICS: Final = "select run, key, last from series where run in (?*) and key in (?keys)"
-# The key behind the last one wanted bounds each run's stretch of the index, so that a run of 50,000
-# series costs what a run of 100 does.
-_FIRST_PARAMS: Final = """
-select p.run, p.key, p.value from run r cross join param p
-where r.id in (?*) and p.run = r.id and p.key <= coalesce(
-    (select x.key from param x where x.run = r.id order by x.key limit 1 offset ?), ?)
+_MORE: Final = """
+exists (select 1 from param x where x.run = r.id limit 1 offset ?)
+or exists (select 1 from series x where x.run = r.id limit 1 offset ?)
 """
-_FIRST_METRICS: Final = """
-select s.run, s.key, s.last from run r cross join series s
-where r.id in (?*) and s.run = r.id and s.key <= coalesce(
-    (select x.key from series x where x.run = r.id order by x.key limit 1 offset ?), ?)
+_WRITER, _TAG, _PARAM, _METRIC = range(4)
+# One statement, since each costs two switches of threads: what it is, the run, its name, its value.
+_VALUES: Final = """
+select 0, w.run, cast(w.rank as text), cast(null as text), w.heartbeat_at
+from writer w where w.run in ({runs})
+union all
+select 1, t.run, n.text, t.value, cast(null as bigint)
+from tag t cross join name n where t.run in ({runs}) and n.id = t.key
+union all
+select 2, p.run, n.text, p.value, cast(null as bigint)
+from run r cross join param p cross join name n
+where r.id in ({runs}) and p.run = r.id and {params} and n.id = p.key
+union all
+select 3, s.run, n.text, cast(null as text), s.last
+from run r cross join series s cross join name n
+where r.id in ({runs}) and s.run = r.id and {metrics} and n.id = s.key
 """
-_NAMES: Final = "select id, text from name where id in (?*)"
+_NAMED: Final = "{row}.key in (select k.id from name k where k.text in ({keys}))"
+# The last key wanted bounds each run's stretch of the index, so that a run of 50,000 series costs
+# what a run of 100 does.
+_FIRST: Final = """{row}.key <= coalesce(
+    (select x.key from {table} x where x.run = r.id order by x.key limit 1 offset ?), ?)"""
 _ANY_KEY: Final = 2**63 - 1
-
-Values = dict[int, dict[int, Any]]
-"""Run -> key -> value."""
 
 
 async def runs(
@@ -42,70 +49,68 @@ async def runs(
 ) -> list[Run]:
     """The runs with these numbers, in their order.
 
-    With ``keys``, only those metrics and parameters; without, at most ``max_keys`` of each, the
-    ones that the tenant has had for longest, and ``truncated`` says that there are more.
+    With ``keys``, only those metrics and parameters; without, at most ``max_keys`` of each (and at
+    least one), the ones that the tenant has had for longest, and ``truncated`` says that there are
+    more.
     """
-    found = await _rows(reader, numbers)
-    tags = await _values(reader, _TAGS, numbers)
-    if keys is None:
-        first = (max_keys, _ANY_KEY)
-        params = await _values(reader, _FIRST_PARAMS, numbers, first)
-        metrics = await _values(reader, _FIRST_METRICS, numbers, first)
-    else:
-        chosen = await _key_numbers(reader, keys)
-        params = await _values(reader, _with_keys(_PARAMS, chosen), numbers, chosen)
-        metrics = await _values(reader, _with_keys(_METRICS, chosen), numbers, chosen)
-    names = await _names(reader, (tags, params, metrics))
-    bound = _ANY_KEY if keys is not None else max_keys
-    for number, run in found.items():
-        run.tags = _named(tags.get(number, {}), names, _ANY_KEY)
-        run.params = _named(params.get(number, {}), names, bound)
-        last = _named(metrics.get(number, {}), names, bound)
-        run.metrics = {key: unordered(value) for key, value in last.items()}
-        run.truncated = any(len(values.get(number, ())) > bound for values in (params, metrics))
+    found: dict[int, Run] = {}
+    for some in pages(numbers):
+        part = await _bare(reader, some, None if keys is not None else max_keys)
+        await _complete(reader, part, keys, max_keys)
+        found |= part
     return [found[number] for number in numbers]
 
 
-async def _rows(reader: Reader, numbers: Sequence[int]) -> dict[int, Run]:
+async def _bare(reader: Reader, some: Sequence[int], max_keys: int | None) -> dict[int, Run]:
+    text = _filled(_RUNS, runs=_marks(some), more="0" if max_keys is None else _MORE)
+    binds = [] if max_keys is None else [max_keys, max_keys]
     found = {}
-    for some in pages(numbers):
-        for number, *row in await reader.fetch(in_list(_RUNS, len(some)), some):
-            found[number] = run = Run(*row)
-            run.stop_requested = bool(run.stop_requested)
-        for number, rank, at in await reader.fetch(in_list(_WRITERS, len(some)), some):
-            found[number].writers[str(rank)] = at
+    for number, *row, truncated in await reader.fetch(text, [*binds, *some]):
+        found[number] = run = Run(*row)
+        run.stop_requested = bool(run.stop_requested)
+        run.truncated = bool(truncated)
     return found
 
 
-async def _values(
-    reader: Reader, statement: str, numbers: Sequence[int], binds: Sequence[int] = ()
-) -> Values:
-    found: Values = {}
-    for some in pages(numbers):
-        for run, key, value in await reader.fetch(in_list(statement, len(some)), [*some, *binds]):
-            found.setdefault(run, {})[key] = value
-    return found
+async def _complete(
+    reader: Reader, found: Mapping[int, Run], keys: Sequence[str] | None, max_keys: int
+) -> None:
+    some = list(found)
+    binds: list[Bind]
+    if keys is None:
+        params, metrics = (
+            _filled(_FIRST, row="p", table="param"),
+            _filled(_FIRST, row="s", table="series"),
+        )
+        binds = [max_keys - 1, _ANY_KEY]
+    else:
+        wanted = list(dict.fromkeys(keys))
+        params, metrics = (_filled(_NAMED, row=row, keys=_marks(wanted) or "null") for row in "ps")
+        binds = list(wanted)
+    text = _filled(_VALUES, runs=_marks(some), params=params, metrics=metrics)
+    rows = await reader.fetch(text, [*some, *some, *some, *binds, *some, *binds])
+    targets = {number: (run.writers, run.tags, run.params) for number, run in found.items()}
+    logged: list[tuple[dict[str, float], str]] = []
+    last = []
+    for kind, number, name, value, integer in rows:
+        if kind == _METRIC:
+            logged.append((found[number].metrics, name))
+            last.append(integer)
+        else:
+            target: dict[str, Any] = targets[number][kind]
+            target[name] = integer if kind == _WRITER else value
+    for (metrics_of, name), value in zip(
+        logged, from_ordered(np.array(last, INT64)).tolist(), strict=True
+    ):
+        metrics_of[name] = value
 
 
-def _with_keys(statement: str, keys: Sequence[int]) -> str:
-    return statement.replace("?keys", ",".join("?" * len(keys)) or "null")
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
-async def _key_numbers(reader: Reader, keys: Sequence[str]) -> list[int]:
-    found = []
-    for some in pages(list(dict.fromkeys(keys))):
-        found += await reader.fetch(in_list(sql.names_by_text, len(some)), some)
-    return [number for _, number in found]
-
-
-async def _names(reader: Reader, parts: Sequence[Values]) -> dict[int, str]:
-    keys = {key for values in parts for of_run in values.values() for key in of_run}
-    names: dict[int, str] = {}
-    for some in pages(sorted(keys)):
-        names.update(await reader.fetch(in_list(_NAMES, len(some)), some))
-    return names
-
-
-def _named(values: Mapping[int, Any], names: Mapping[int, str], bound: int) -> dict[str, Any]:
-    """By name, those with the lowest numbers first and at most ``bound`` of them."""
-    return {names[key]: values[key] for key in sorted(values)[:bound]}
+def _filled(statement: str, **words: str) -> str:
+    """Only marks and words of this file: no value is ever written into a statement."""
+    for word, text in words.items():
+        statement = statement.replace("{" + word + "}", text)
+    return statement

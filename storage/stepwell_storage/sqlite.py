@@ -9,8 +9,8 @@ What we rely on, and the rules that follow from it:
   every COMMIT.
 - An open snapshot keeps the WAL from being reset, so snapshots are short and have a deadline.
 - A PRAGMA whose rows are not fetched silently disables those after it: each one is fetched.
-- SQLite syncs the folder that a WAL is made in, and none above it: the name of a new tenant's
-  folder would be lost with the power, and every acknowledgement with it.  We sync those.
+- SQLite syncs the folder that a WAL is made in, but takes no notice when that fails, and none above
+  it: with such a name the power takes every acknowledgement.  We sync them once the WAL is there.
 """
 
 import asyncio
@@ -151,6 +151,8 @@ class Sqlite:
         fresh = path is None or not path.exists()
         writer = await _connect(target, (*(_AT_CREATION if fresh else ()), *_WRITER), path)
         try:
+            if path is not None:
+                await asyncio.to_thread(_sync_names, path)
             await _migrate(writer, path)
         except BaseException:
             await writer.close()
@@ -254,8 +256,6 @@ async def _migrate(writer: _Connection, path: Path | None) -> None:
         )
     if version == SCHEMA_VERSION:
         return
-    if path is not None:
-        await asyncio.to_thread(_sync_folders_of, path)
     script = f"begin immediate;\n{schema(_DIALECT)}\npragma user_version={SCHEMA_VERSION};\ncommit;"
     try:
         await writer.raw.executescript(script)
@@ -263,8 +263,8 @@ async def _migrate(writer: _Connection, path: Path | None) -> None:
         raise translate(error, path) from error
 
 
-def _sync_folders_of(path: Path) -> None:
-    """Make the names durable by which a new file is found, as far up as we may."""
+def _sync_names(path: Path) -> None:
+    """Make the names durable by which a file and its WAL are found, as far up as we may."""
     for folder in path.absolute().parents:
         try:
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

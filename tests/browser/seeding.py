@@ -30,7 +30,7 @@ def columns(series: dict[str, tuple[Sequence[int], Sequence[int], Sequence[float
     return msgspec.msgpack.encode([
         wire.COLUMNS_FORMAT,
         [
-            [key, *(np.asarray(part, kind).tobytes() for part, kind in zip(parts, KINDS, strict=True))]
+            [key, *(np.asarray(c, kind).tobytes() for c, kind in zip(parts, KINDS, strict=True))]
             for key, parts in series.items()
         ],
     ])  # fmt: skip
@@ -41,7 +41,7 @@ COLUMNAR = {"Content-Type": wire.COLUMNS}
 
 
 def sweep(count: int, url: str, tenant: str) -> None:
-    """``count`` finished runs of 20 metrics in four experiments, each ten minutes after the last."""
+    """``count`` finished runs of 20 metrics in four experiments, ten minutes apart."""
     asyncio.run(_sweep(count, url, tenant))
 
 
@@ -82,7 +82,7 @@ async def _one(http: httpx.AsyncClient, number: int) -> None:
     sent = await http.post(f"{RUNS}/{run_id}/log-batch", content=columns(series), headers=COLUMNAR)
     sent.raise_for_status()
     status = "failed" if number % 50 == 7 else "finished"
-    end = {"status": status, "end_time": start + 60_000}
+    end: dict[str, str | int] = {"status": status, "end_time": start + 60_000}
     (await http.post(f"{RUNS}/{run_id}/end", params=end)).raise_for_status()
 
 

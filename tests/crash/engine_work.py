@@ -32,7 +32,7 @@ from stepwell_storage.tenant import Tenant
 KEYS = ("loss", "acc", "lr")
 TENANT = "default"
 ATTEMPTS = 5
-ANY_WRITE, ANY_SYNC = 1, 2
+ANY_WRITE, ANY_SYNC, FOLDER_SYNC = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,29 +242,30 @@ class Work:
                 self.tenant = None
                 await self.store.close()
                 self.store = await Store.open(self.data, Options(compact=False))
-            elif group[0].kind == "compact":
-                await self._insist(lambda: self.store.compact(TENANT))
             else:
-                await asyncio.gather(*(self._acknowledged(action) for action in group))
+                await self._insist(list(group))
 
-    async def _acknowledged(self, action: Action) -> None:
-        async def attempt() -> None:
-            async with self.store.lease(TENANT, create=True) as self.tenant:
-                self._mark("sent", action.number)
-                await ask(self.tenant, action)
-                self._mark("done", action.number)
-
-        await self._insist(attempt)
-
-    async def _insist(self, attempt: Callable[[], Awaitable[None]]) -> None:
+    async def _insist(self, group: list[Action]) -> None:
+        """Until everything is acknowledged.  Nothing is under way while ``refused`` looks on."""
         for _ in range(ATTEMPTS):
-            try:
-                await attempt()
-            except (Full, Busy):
-                await self._refused(self)
-            else:
+            outcomes = await asyncio.gather(*map(self._attempt, group), return_exceptions=True)
+            for outcome in outcomes:
+                if outcome is not None and not isinstance(outcome, Full | Busy):
+                    raise outcome
+            group = [a for a, outcome in zip(group, outcomes, strict=True) if outcome is not None]
+            if not group:
                 return
+            await self._refused(self)
         raise AssertionError("it does not recover")
+
+    async def _attempt(self, action: Action) -> None:
+        if action.kind == "compact":
+            await self.store.compact(TENANT)
+            return
+        async with self.store.lease(TENANT, create=True) as self.tenant:
+            self._mark("sent", action.number)
+            await ask(self.tenant, action)
+            self._mark("done", action.number)
 
 
 def main() -> None:
@@ -274,19 +275,21 @@ def main() -> None:
     parser.add_argument("--logs", type=int, required=True)
     parser.add_argument("--pragma", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--fail-sync", type=int, default=0, metavar="N", help="every N-th fails")
+    parser.add_argument("--folders", action="store_true", help="only syncs of folders count")
     arguments = parser.parse_args()
     for pragma in arguments.pragma:
         set_pragma(*pragma.split("=", 1))
     del os.environ["LD_PRELOAD"]  # the compactor writes nothing that must be watched
     shim = Shim()
+    what_fails = FOLDER_SYNC if arguments.folders else ANY_SYNC
 
     def fail_again() -> None:
         if arguments.fail_sync:
-            shim.arm(ANY_SYNC, arguments.fail_sync, errno.EIO, sticky=False, shorten=False)
+            shim.arm(what_fails, arguments.fail_sync, errno.EIO, sticky=False, shorten=False)
 
     def mark(what: str, number: int) -> None:
         shim.mark(what, number)
-        if what == "done" and shim.seen(ANY_SYNC) > arguments.fail_sync:
+        if what == "done" and shim.seen(what_fails) >= arguments.fail_sync:
             fail_again()
 
     async def refused(_: Work) -> None:

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 enum { WRITE = 1, TRUNCATE, SYNC, CREATE, MKDIR, UNLINK, RENAME, MARK, LOST_SYNC };
-enum { ANY_WRITE = 1, ANY_SYNC = 2 };
+enum { ANY_WRITE = 1, ANY_SYNC, FOLDER_SYNC };
 
 struct record {
     uint32_t kind, path_bytes, data_bytes, unused;
@@ -37,7 +37,7 @@ static char root[PATH_MAX];
 static size_t root_bytes;
 static const char *full_file;
 
-static struct { int what, error, sticky, shorten; long at, seen[3]; } armed;
+static struct { int what, error, sticky, shorten; long at, seen[4]; } armed;
 static long failed;
 
 __attribute__((constructor)) static void begin(void)
@@ -177,7 +177,8 @@ static int sync_file(int fd, long call)
     char path[PATH_MAX];
     if (!path_of(fd, path)) return syscall(call, fd);
     pthread_mutex_lock(&turn);
-    int failed = fails(ANY_SYNC);
+    struct stat file;
+    int failed = fails(ANY_SYNC) || (!fstat(fd, &file) && S_ISDIR(file.st_mode) && fails(FOLDER_SYNC));
     note(failed ? LOST_SYNC : SYNC, path, 0, "", 0);
     pthread_mutex_unlock(&turn);
     return failed ? -1 : 0;

@@ -149,8 +149,11 @@ def test_clients_that_never_read_their_answers_cost_the_server_little(server: Se
     with connection(server) as sock:
         sock.sendall(request_of(server, writer.run_id, 0, 100_000))
         assert sock.recv(65_536).startswith(b"HTTP/1.1 200")
-    url = f"/api/v1/experiments/runs/{writer.run_id}/metrics/loss/history?limit=10000"
+    url = f"/api/v1/experiments/runs/{writer.run_id}/metrics/loss?limit=10000"
     ask = f"GET {url} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
+    with connection(server) as sock:
+        sock.sendall(ask)
+        assert sock.recv(65_536).startswith(b"HTTP/1.1 200")
     before = memory(server)
     with contextlib.ExitStack() as stack:
         for _ in range(20):

@@ -27,8 +27,8 @@ class Sink:
     def __init__(self) -> None:
         self.data = b""
 
-    def __call__(self, frames: bytes, items: int, essential: bool) -> bool:
-        self.data += frames
+    def __call__(self, frames: list[bytes], items: int, essential: bool) -> bool:
+        self.data += b"".join(frames)
         return True
 
     def rows(self) -> list[tuple[str, int, int, bytes]]:
@@ -280,7 +280,7 @@ def test_a_write_that_hangs_holds_up_one_caller_once():
     """A network disk that stalls: calls go on, and what no drain has taken is bounded."""
     stuck, go_on = threading.Event(), threading.Event()
 
-    def write(frames: bytes, items: int, essential: bool) -> bool:
+    def write(frames: list[bytes], items: int, essential: bool) -> bool:
         stuck.set()
         return go_on.wait(10)
 

@@ -226,7 +226,7 @@ def test_many_leftovers_do_not_cost_as_many_open_files(server: FaultServer, spoo
     config = Config(spool_dir=spool_dir, url=server.url)
     for number in range(100):
         spool = Spool.create(config, Head(server.url, "default", f"{number:032x}"))
-        spool.append(frame(Create(CreateRun(run_id=f"{number:032x}"))), 1, True)
+        spool.append([frame(Create(CreateRun(run_id=f"{number:032x}")))], 1, True)
         spool.forget()
     before = open_files()
     run = ExperimentTracker(server.url).start_run()
@@ -278,6 +278,59 @@ def test_a_full_buffer_is_written_down_by_the_caller(
     run.log_metric("loss", 1.0, step=99)
     assert points_in(spool_dir) == 100
     run.end(timeout_s=0)
+
+
+def test_a_full_spool_drops_the_newest_says_so_once_and_counts(
+    server: FaultServer, settings: Callable[..., None], warned: Callable[[], list[str]]
+):
+    settings(spool_bytes=50_000, buffer_points=100)
+    server.faults = [Fault("status", status=503)]
+    run = ExperimentTracker(server.url).start_run("exp")
+    for step in range(20_000):
+        run.log_metric("loss", float(step), step=step)
+    run.set_tag("still", "here")
+    server.faults = []
+    assert run.end(timeout_s=20)
+    stored = server.only_run()
+    kept = stored.values("loss")
+    assert kept[:1_000] == [(step, float(step)) for step in range(1_000)]
+    assert all(step == value for step, value in kept)
+    assert len(kept) < 20_000
+    assert stored.tags == {"still": "here", "stepwell.dropped_points": str(20_000 - len(kept))}
+    assert stored.status == "finished"
+    assert len([text for text in warned() if "dropped" in text]) == 1
+
+
+def test_a_disk_that_hangs_holds_up_nobody_for_long(
+    server: FaultServer, settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    """NFS does so.  One caller waits a tenth of a second once; then memory takes what it may."""
+    settings(buffer_points=100, memory_bytes=80_000)
+    stuck, go_on, real = threading.Event(), threading.Event(), Spool.append
+
+    def append(self: Spool, data: list[bytes], items: int, essential: bool) -> bool:
+        stuck.set()
+        go_on.wait(20)
+        return real(self, data, items, essential)
+
+    run = ExperimentTracker(server.url).start_run("exp")
+    assert run.flush()
+    monkeypatch.setattr(Spool, "append", append)
+    calls = []
+    for step in range(50_000):
+        begun = time.perf_counter()
+        run.log_metric("loss", float(step), step=step)
+        calls.append(time.perf_counter() - begun)
+        if step == 50:
+            assert stuck.wait(5)  # the drain thread meets the disk first
+    go_on.set()
+    assert run.end(timeout_s=20)
+    assert sum(call > 0.05 for call in calls) < 20  # not 50,000; a busy machine does some
+    assert max(calls) < 0.5
+    stored = server.only_run()
+    dropped = int(stored.tags["stepwell.dropped_points"])
+    assert len(stored.values("loss")) + dropped == 50_000
+    assert dropped > 0
 
 
 def test_offline_everything_lies_in_the_spool_and_nothing_is_sent(

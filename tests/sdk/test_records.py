@@ -21,6 +21,7 @@ from stepwell.records import (
     Tags,
     count,
     frame,
+    frame_of_rows,
     parse,
 )
 from stepwell.wire import CreateRun
@@ -71,6 +72,18 @@ def test_a_damaged_payload_costs_that_record_only():
     data[FRAME.size + 3] ^= 1
     parsed = parse(bytes(data))
     assert (parsed.records, parsed.damaged) == (SAMPLES[1:], 1)
+
+
+@given(
+    st.lists(st.text(max_size=300), min_size=1, max_size=40).map(tuple),
+    st.binary(max_size=70_000),
+)
+def test_rows_in_pieces_are_the_same_record(keys: tuple[str, ...], rows: bytes):
+    pieces = frame_of_rows(keys, rows)
+    assert pieces[-1] is rows
+    parsed = parse(b"".join(pieces))
+    assert parsed.records == [Points(keys, rows)]
+    assert parsed.consumed == sum(map(len, pieces))
 
 
 @given(st.binary(max_size=200))

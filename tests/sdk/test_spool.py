@@ -27,7 +27,7 @@ def config(tmp_path: Path) -> Config:
 
 def put(spool: Spool, *records: AnyRecord) -> None:
     for record in records:
-        assert spool.append(frame(record), count(record), False)
+        assert spool.append([frame(record)], count(record), False)
 
 
 def read_all(spool: Spool, budget: int = 10_000) -> list[AnyRecord]:
@@ -230,10 +230,10 @@ def test_memory_is_bounded_and_what_is_too_much_is_counted(tmp_path: Path):
     (tmp_path / "file").touch()
     config = Config(spool_dir=tmp_path / "file" / "spool", memory_bytes=2_000)
     spool = Spool.create(config, HEAD)
-    taken = sum(spool.append(frame(tag(number)), 1, False) for number in range(1_000))
+    taken = sum(spool.append([frame(tag(number))], 1, False) for number in range(1_000))
     assert 0 < taken < 200
     assert spool.dropped == 1_000 - taken
-    assert spool.append(frame(tag(1_000)), 1, True)  # an end of a run is worth more than points
+    assert spool.append([frame(tag(1_000))], 1, True)  # an end of a run is worth more than points
     assert read_all(spool) == [*map(tag, range(taken)), tag(1_000)]
 
 
@@ -242,13 +242,12 @@ class FullDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room = 10**9
-        self._write = os.write
-        monkeypatch.setattr("stepwell.segments.os.write", self.write)
+        monkeypatch.setattr("stepwell.segments.os.writev", self.write)
 
-    def write(self, fd: int, data: bytes) -> int:
+    def write(self, fd: int, pieces: list[bytes]) -> int:
         if not self.room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written = self._write(fd, data[: self.room])
+        written = os.write(fd, b"".join(pieces)[: self.room])
         self.room -= written
         return written
 
@@ -299,7 +298,7 @@ def test_a_file_system_that_is_really_full(tmp_path: Path):
     spool = Spool.create(Config(spool_dir=Path(sys.argv[1])), Head("u", "t", "ab" * 16))
     resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
     for number in range(1_000):
-        assert spool.append(frame(Tags({"n": str(number)})), 1, False)
+        assert spool.append([frame(Tags({"n": str(number)}))], 1, False)
     assert spool.trouble, "the limit was not met"
     found = []
     while (window := spool.read(1_000)).records:
@@ -317,12 +316,12 @@ def test_a_file_system_that_is_really_full(tmp_path: Path):
 def test_the_folder_is_bounded_and_the_newest_points_are_dropped(tmp_path: Path):
     config = Config(spool_dir=tmp_path / "spool", spool_bytes=3_000)
     other = Spool.create(config, Head("u", "t", "cd" * 16))
-    while other.append(frame(tag(0)), 1, False):
+    while other.append([frame(tag(0))], 1, False):
         pass
     assert other.dropped == 1
     spool = Spool.create(config, HEAD)
-    assert not spool.append(frame(tag(1)), 1, False)
-    assert spool.append(frame(tag(2)), 1, True)
+    assert not spool.append([frame(tag(1))], 1, False)
+    assert spool.append([frame(tag(2))], 1, True)
     assert spool.dropped == 1
     sizes = sum(path.stat().st_size for path in config.spool_dir.rglob("*.spool"))
     assert sizes < 3_000 + 500
@@ -333,14 +332,14 @@ def test_room_comes_back_when_others_have_been_sent(
 ):
     config = Config(spool_dir=tmp_path / "spool", spool_bytes=3_000)
     other = Spool.create(config, Head("u", "t", "cd" * 16))
-    while other.append(frame(tag(0)), 1, False):
+    while other.append([frame(tag(0))], 1, False):
         pass
     spool = Spool.create(config, HEAD)
-    assert not spool.append(frame(tag(1)), 1, False)
+    assert not spool.append([frame(tag(1))], 1, False)
     read_all(other)
     other.close()
     monkeypatch.setattr("stepwell.spool.time.monotonic", lambda: 10**9)
-    assert spool.append(frame(tag(1)), 1, False)
+    assert spool.append([frame(tag(1))], 1, False)
 
 
 # --- who may read what ---------------------------------------------------------------------------

@@ -22,11 +22,11 @@ class Mlflow(httpx.AsyncClient):
         super().__init__(transport=transport, base_url=HOST)
         self.prefix = prefix
 
-    async def get_json(self, path: str, **query: Any) -> Any:
+    async def get_json(self, path: str, /, **query: Any) -> Any:
         response = await self.get(self.prefix + path, params=query)
         return answered(response)
 
-    async def call(self, path: str, *, method: str = "POST", **body: Any) -> Any:
+    async def call(self, path: str, /, *, method: str = "POST", **body: Any) -> Any:
         return answered(await self.request(method, self.prefix + path, json=body))
 
     async def refused(

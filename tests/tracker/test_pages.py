@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from stepwell_tracker import pages
 from stepwell_tracker.app import create_app
 from stepwell_tracker.config import Settings
+from stepwell_tracker.http import HEADERS
 
 HOST = "http://127.0.0.1:7837"
 ADDRESSES = ("/", "/runs/018d9c4230808f13be8df00000000000", "/compare?runs=a,b&x=time")
@@ -107,6 +108,6 @@ async def test_the_server_fails_where_the_ui_was_not_built(tmp_path: Path):
     async def send(message):
         sent.append(message)
 
-    await page({"type": "http", "method": "GET", pages.HEADERS: {}}, None, send)  # type: ignore[arg-type]
+    await page({"type": "http", "method": "GET", HEADERS: {}}, None, send)  # type: ignore[arg-type]
     assert sent[0]["status"] == 503
     assert b"has not been built" in bytes(sent[1]["body"])  # type: ignore[call-overload]

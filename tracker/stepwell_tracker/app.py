@@ -72,11 +72,13 @@ def create_app(settings: Settings) -> Starlette:
 
     app = Starlette(
         routes=[
-            Route(path, Resource(server, [call for call in CALLS if call.path == path]))
-            for path in dict.fromkeys(call.path for call in CALLS)
-        ]
-        + mlflow.routes(server)
-        + pages.routes(settings.root_path),
+            *(
+                Route(path, Resource(server, [call for call in CALLS if call.path == path]))
+                for path in dict.fromkeys(call.path for call in CALLS)
+            ),
+            *mlflow.routes(server),
+            *pages.routes(settings.root_path),
+        ],
         middleware=[Middleware(Observed, server.observations), Middleware(Gate, settings)],
         exception_handlers=dict.fromkeys(REFUSALS, answer_problem),  # type: ignore[arg-type]
         lifespan=lifespan,

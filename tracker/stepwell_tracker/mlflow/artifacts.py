@@ -232,7 +232,7 @@ async def _place(tenant: Tenant, parts: list[str]) -> Place:
             raise no_model(parts[2]) from None
         if str(model.experiment_number) != number:
             raise no_model(parts[2])
-        return Place(tenant, tenant.artifacts.of_model(parts[2]), None, "/".join(parts[4:]))
+        return Place(tenant, tenant.artifacts.of_model(parts[2]), None, _rest(parts[4:]))
     run_id = parts[1]
     try:
         home = await tenant.experiment_of_run(run_id)
@@ -240,7 +240,12 @@ async def _place(tenant: Tenant, parts: list[str]) -> Place:
         home = -1
     if str(home) != number:
         raise Refused(MISSING, f"Run with id={run_id} not found")
-    return Place(tenant, tenant.artifacts.of_run(run_id), run_id, "/".join(parts[3:]))
+    return Place(tenant, tenant.artifacts.of_run(run_id), run_id, _rest(parts[3:]))
+
+
+def _rest(parts: list[str]) -> str:
+    """What is left is a path of its own: a drive, say, may begin it."""
+    return _checked("/".join(parts)) if parts else ""
 
 
 async def _virtual(tenant: Tenant, parts: list[str]) -> list[str]:

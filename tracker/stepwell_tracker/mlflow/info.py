@@ -8,8 +8,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from stepwell import wire
-from stepwell_storage.records import RunQuery
-from stepwell_tracker.http import Reply, Request
+from stepwell_tracker.http import Reply, Request, json_reply
 from stepwell_tracker.mlflow.errors import EXISTS, INVALID, MISSING, Refused
 
 VERSION: Final = "3.17.2"
@@ -60,7 +59,7 @@ async def get_workspace(request: Request) -> FoundWorkspace:
     return FoundWorkspace(Workspace(_known(request)))
 
 
-async def create_workspace(request: Request) -> FoundWorkspace:
+async def create_workspace(request: Request) -> Reply:
     name = request.body.text("name")
     if not _NAME.fullmatch(name) or name in _RESERVED:
         raise Refused(
@@ -71,8 +70,7 @@ async def create_workspace(request: Request) -> FoundWorkspace:
     if request.server.store.exists(name) or name == wire.DEFAULT_TENANT:
         raise Refused(EXISTS, f"Workspace '{name}' already exists.")
     async with request.server.store.lease(name, create=True) as tenant:
-        await tenant.search(RunQuery(limit=1))
-    return FoundWorkspace(Workspace(name))
+        return json_reply(FoundWorkspace(Workspace(tenant.name)), status=201)
 
 
 def _known(request: Request) -> str:
