@@ -234,7 +234,7 @@ class Catalog:
             states.append(state)
         await tx.executemany(sql.insert_run, rows)
         if params:
-            params.sort(key=lambda row: (row[0], row[1]))
+            params.sort(key=lambda row: row[0])
             await tx.executemany(sql.insert_param, params)
         if tags:
             await tx.executemany(sql.set_tag, sorted(tags))

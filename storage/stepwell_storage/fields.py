@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 from stepwell_storage.database import Bind
 from stepwell_storage.errors import LimitExceeded
 from stepwell_storage.filters import Aggregate, Entity, Field
+from stepwell_storage.places import place, places_of
 from stepwell_storage.tokens import invalid
 
 MAX_SOURCES: Final = 50
@@ -145,11 +146,17 @@ class Source:
 
     def at_run(self) -> Sql:
         """That it is the row of ``r``."""
-        return Sql(f"{self.alias}.key = ? and {self.alias}.run = r.id", (self.key,))
+        return Sql(f"{self.alias}.id = r.id + ?", (place(self.key, 0),))
 
     def of_key(self) -> Sql:
         """That it is the row of any run."""
-        return Sql(f"{self.alias}.key = ?", (self.key,))
+        if self.entity == "metrics":
+            return Sql(f"{self.alias}.id between ? and ?", places_of(self.key))
+        return Sql(f"{self.alias}.key = ?", (self.key,))  # what the indexes by value begin with
+
+    def run_is(self) -> Sql:
+        """That ``r`` is the run of its row."""
+        return Sql(f"r.id = {self.alias}.id - ?", (place(self.key, 0),))
 
 
 class Sources:

@@ -15,6 +15,7 @@ from stepwell_storage.database import Transaction, in_list
 from stepwell_storage.errors import Conflict, LimitExceeded
 from stepwell_storage.names import Names, pages
 from stepwell_storage.payloads import encode
+from stepwell_storage.places import place
 from stepwell_storage.points import FLOAT64, INT64, Points, is_increasing, merge, ordered
 from stepwell_storage.records import Ack, Batch
 from stepwell_storage.runs import RunState
@@ -48,12 +49,16 @@ def parameter_number(text: str) -> int | None:
 
 def param_rows(
     names: Names, run: int, params: Iterable[tuple[str, str]]
-) -> list[tuple[int, int, str, int | None]]:
-    return [(names.known[key], run, value, parameter_number(value)) for key, value in params]
+) -> list[tuple[int, int, int, str, int | None]]:
+    numbered = [(names.known[name], value) for name, value in params]
+    return [(place(key, run), key, run, value, parameter_number(value)) for key, value in numbered]
 
 
-def tag_rows(names: Names, run: int, tags: Iterable[tuple[str, str]]) -> list[tuple[int, int, str]]:
-    return [(names.known[key], run, value) for key, value in tags]
+def tag_rows(
+    names: Names, run: int, tags: Iterable[tuple[str, str]]
+) -> list[tuple[int, int, int, str]]:
+    numbered = [(names.known[name], value) for name, value in tags]
+    return [(place(key, run), key, run, value) for key, value in numbered]
 
 
 class Journal:
@@ -145,11 +150,11 @@ class Journal:
         names = self._names
         params = [r for j in jobs for r in param_rows(names, j.run.id, j.batch.params.items())]
         if params:
-            params.sort(key=lambda row: (row[0], row[1]))
+            params.sort(key=lambda row: row[0])
             await tx.executemany(sql.insert_param, params)
-        tags = {r[:2]: r for j in jobs for r in tag_rows(names, j.run.id, j.batch.tags.items())}
+        tags = {r[0]: r for j in jobs for r in tag_rows(names, j.run.id, j.batch.tags.items())}
         if tags:
-            await tx.executemany(sql.set_tag, [tags[place] for place in sorted(tags)])
+            await tx.executemany(sql.set_tag, [tags[at] for at in sorted(tags)])
         for job in jobs:
             job.result = Ack(job.run.stop_requested)
         return entries

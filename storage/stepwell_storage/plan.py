@@ -173,7 +173,7 @@ class Plan:
         where = []
         if isinstance(driver, Source):
             joins = [Sql(f"from {driver.table} {driver.alias} cross join run r")]
-            where += [driver.of_key(), Sql(f"r.id = {driver.alias}.run"), *driver.where]
+            where += [driver.of_key(), driver.run_is(), *driver.where]
         elif driver is not None:
             where.append(driver)
         elif self._sources:

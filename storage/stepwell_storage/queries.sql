@@ -91,10 +91,10 @@ on conflict (run, rank) do update set heartbeat_at = excluded.heartbeat_at;
 select run, key, value from param where run in (?*);
 
 -- insert_param: a parameter, set once
-insert into param (key, run, value, number) values (?, ?, ?, ?) on conflict (key, run) do nothing;
+insert into param (id, key, run, value, number) values (?, ?, ?, ?, ?) on conflict (id) do nothing;
 
 -- set_tag: overwrite
-insert into tag (key, run, value) values (?, ?, ?) on conflict (key, run) do update set value = excluded.value;
+insert into tag (id, key, run, value) values (?, ?, ?, ?) on conflict (id) do update set value = excluded.value;
 
 -- delete_tag: remove
 delete from tag where key = ? and run = ?;
@@ -121,10 +121,10 @@ select id, points, payload from journal where run = ? and id <= ? order by id;
 delete from journal where id in (?*);
 
 -- merge_series: add what the journal brought to a series' statistics
-insert into series (key, run, count, late, first_step, first_timestamp, first,
+insert into series (id, key, run, count, late, first_step, first_timestamp, first,
                     last_step, last_timestamp, last, low, low_step, high, high_step)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-on conflict (key, run) do update set
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (id) do update set
     count = series.count + excluded.count,
     late = case
         when (excluded.first_step, excluded.first_timestamp, excluded.first)

@@ -1,7 +1,12 @@
 -- One tenant.  The truth for new files; migrations/ brings older ones here.
 -- Times are ms since the epoch.  A metric value stands as an order-preserving int64 of its bits
 -- (points.py: to_ordered); raw doubles stand only inside journal payloads and chunks.
--- {bytes} and {clustered} are the dialect's words for a byte string and a table stored in key order.
+-- {bytes}, {pk} and {clustered} are the dialect's words for a byte string, for a primary key that the
+-- rows are stored by, and for a table stored in the order of its key.
+--
+-- A row of a key in a run (param, tag, series) has the id `key << 36 | run` (places.py), by which it is
+-- stored: the rows of one key lie in the order of their runs, and a search that walks the runs finds
+-- each row beside the one before it.  By (key, run), without rowid, a look-up cost three times as much.
 
 create table counter (              -- hi-lo allocation of run and journal numbers
     name text primary key,
@@ -14,7 +19,7 @@ create table meta (
 );
 
 create table experiment (
-    number bigint primary key,      -- the experiment's id in the MLflow protocol; Default is 0
+    number {pk},                    -- the experiment's id in the MLflow protocol; Default is 0
     experiment_id text not null unique,
     name text not null unique,      -- unique among the deleted too
     description text not null,
@@ -32,11 +37,10 @@ create table experiment_tag (
 ){clustered};
 
 create table run (
-    id bigint primary key,
+    id {pk},
     run_id text not null unique,
     experiment bigint not null,
     name text not null,
-    description text not null,
     user_id text,
     parent_run_id text,
     status text not null,
@@ -45,40 +49,45 @@ create table run (
     heartbeat_at bigint not null,
     stop_requested bigint not null,
     lifecycle text not null,
-    deleted_at bigint
+    deleted_at bigint,
+    description text not null       -- last, so that a scan never follows a long one into its overflow pages
 );
-create index run_by_start on run (start_time desc, run_id);
-create index run_by_experiment on run (experiment, start_time desc, run_id);
+create index run_by_start on run (start_time desc, run_id, lifecycle);
+create index run_by_experiment on run (experiment, start_time desc, run_id, lifecycle);
 create index run_by_parent on run (parent_run_id) where parent_run_id is not null;
 
 create table name (                 -- keys of metrics, parameters and tags
-    id bigint primary key,
+    id {pk},
     text text not null unique
 );
 
 create table param (
+    id {pk},
     key bigint not null,
     run bigint not null,
     value text not null,
-    number bigint,                  -- ordered; null where the text is no number
-    primary key (key, run)
-){clustered};
+    number bigint                   -- ordered; null where the text is no number
+);
 create index param_by_run on param (run, key);
-create index param_by_value on param (key, value, run);
-create index param_by_number on param (key, number, run) where number is not null;
+create index param_by_value on param (key, value);
+create index param_by_number on param (key, number) where number is not null;
 
 create table tag (
+    id {pk},
     key bigint not null,
     run bigint not null,
-    value text not null,
-    primary key (key, run)
-){clustered};
+    value text not null
+);
 create index tag_by_run on tag (run, key);
-create index tag_by_value on tag (key, value, run);
+create index tag_by_value on tag (key, value);
 
-create table series (               -- one row per (key, run); behind the journal by what meta.counted says
+create table series (               -- behind the journal by what meta.counted says
+    id {pk},
     key bigint not null,
     run bigint not null,
+    last bigint not null,           -- what searches compare stands in front
+    low bigint,                     -- null where every value is NaN
+    high bigint,
     count bigint not null,
     late bigint not null,           -- the last journal row that may repeat earlier points; 0: count is exact
     first_step bigint not null,     -- the first and the last point in the series' order
@@ -86,17 +95,13 @@ create table series (               -- one row per (key, run); behind the journa
     first bigint not null,
     last_step bigint not null,
     last_timestamp bigint not null,
-    last bigint not null,
-    low bigint,                     -- null where every value is NaN
     low_step bigint,
-    high bigint,
-    high_step bigint,
-    primary key (key, run)
-){clustered};
+    high_step bigint
+);
 create index series_by_run on series (run, key);
 
 create table journal (              -- what batches land in; compaction empties it
-    id bigint primary key,
+    id {pk},
     run bigint not null,
     points bigint not null,
     payload {bytes} not null        -- journal.py
@@ -104,7 +109,7 @@ create table journal (              -- what batches land in; compaction empties 
 create index journal_by_run on journal (run, id);
 
 create table chunk (                -- sealed points of one series
-    id bigint primary key,
+    id {pk},
     run bigint not null,
     key bigint not null,
     count bigint not null,
@@ -127,7 +132,7 @@ create table writer (               -- who logs into a run: the SDK's rank
 ){clustered};
 
 create table dataset (             -- what runs were trained or tested on
-    id bigint primary key,
+    id {pk},
     experiment bigint not null,
     name text not null,
     digest text not null,
@@ -154,7 +159,7 @@ create table dataset_use_tag (
 ){clustered};
 
 create table model (                -- MLflow's logged models
-    id bigint primary key,
+    id {pk},
     model_id text not null unique,
     experiment bigint not null,
     name text not null,

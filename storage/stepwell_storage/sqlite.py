@@ -29,7 +29,11 @@ from stepwell_storage.errors import Busy, Closed, Corrupt, Full, StorageError, U
 
 SCHEMA_VERSION = 1
 MAX_READERS = 4
-_DIALECT = {"{bytes}": "blob", "{clustered}": " without rowid"}
+_DIALECT = {
+    "{bytes}": "blob",
+    "{pk}": "integer primary key",
+    "{clustered}": " without rowid",
+}
 _AT_CREATION = ("page_size=8192", "auto_vacuum=incremental")
 _WRITER: tuple[str, ...] = (
     "journal_mode=wal",

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stepwell_storage.database import Transaction
+from stepwell_storage.places import place
 from stepwell_storage.points import FLOAT64, INT64, Ints, ordered, to_ordered
 from stepwell_storage.statements import sql
 
@@ -150,6 +151,7 @@ def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
     low, low_step = _extreme(np.minimum, seg.low[order], seg.low_step[order], starts, sizes)
     high, high_step = _extreme(np.maximum, seg.high[order], seg.high_step[order], starts, sizes)
     columns = [
+        place(keys[starts], runs[starts]).tolist(),
         keys[starts].tolist(),
         runs[starts].tolist(),
         np.add.reduceat(seg.counts[order], starts).tolist(),
