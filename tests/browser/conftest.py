@@ -34,8 +34,10 @@ class Site:
         return Client(self.url, tenant)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Ended with its module: while it lives, Playwright's event loop occupies this thread, and no
+    other suite could run one of its own."""
     path = program("chromium", "chromium-browser", package="chromium libatomic1")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -44,9 +46,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     data = tmp_path_factory.mktemp("site") / "data"
-    with ThreadPoolExecutor() as threads:  # this thread has Playwright's event loop
+    with ThreadPoolExecutor() as threads:  # this thread may have Playwright's event loop
         threads.submit(seeding.sweep, data, "sweeps", RUNS).result()
     with serving(data) as served:
         with Client(served.url, "long") as client:
