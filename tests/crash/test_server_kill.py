@@ -26,6 +26,7 @@ from tests.serving import Served, serving
 
 BASE = "/api/v1/experiments/runs"
 POINTS = 400
+WINDOW = 500_000
 SEED = int(os.environ.get("STEPWELL_TEST_SEED", "20260712"))
 
 
@@ -73,8 +74,15 @@ def create(url: str, run_id: str) -> None:
     assert answer.status in (200, 201), answer.data
 
 
-def stored(url: str, run_id: str) -> Points:
-    body = msgspec.json.encode({"run_ids": [run_id], "keys": ["loss"]})
+def stored(url: str, writer: Writer) -> Points:
+    """All points of a run, in windows of steps: one reply holds a million points at most."""
+    windows = range(0, writer.next_step, WINDOW)
+    return Points.concat([_window(url, writer.run_id, start) for start in windows])
+
+
+def _window(url: str, run_id: str, start: int) -> Points:
+    asked = {"run_ids": [run_id], "keys": ["loss"]}
+    body = msgspec.json.encode(asked | {"start_step": start, "end_step": start + WINDOW - 1})
     headers = {"Content-Type": "application/json", "Accept": COLUMNS}
     answer = urllib3.request("POST", f"{url}{BASE}/series", body=body, headers=headers, timeout=60)
     assert answer.status == 200, answer.data
@@ -127,7 +135,7 @@ def storm(data: Path, writers: list[Writer], rng: random.Random, kills: int) -> 
 def check_all(server: Served, writers: list[Writer]) -> None:
     for writer in writers:
         create(server.url, writer.run_id)
-        compare(writer, stored(server.url, writer.run_id))
+        compare(writer, stored(server.url, writer))
 
 
 def writers() -> list[Writer]:
