@@ -19,21 +19,22 @@ import errno
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 
 import aiosqlite
 
+from stepwell_storage import migrations
 from stepwell_storage.database import Bind, Reader
-from stepwell_storage.errors import Busy, Closed, Corrupt, Full, StorageError, Unsupported
+from stepwell_storage.errors import Busy, Closed, Corrupt, Full, StorageError
 
-SCHEMA_VERSION = 1
 MAX_READERS = 4
 _DIALECT = {
     "{bytes}": "blob",
     "{pk}": "integer primary key",
     "{clustered}": " without rowid",
 }
+# For a file without pages.  A crash may have left one: with SQLite's defaults it would never give a
+# page back.  In a file with pages the second would be a write, at every opening.
 _AT_CREATION = ("page_size=8192", "auto_vacuum=incremental")
 _WRITER: tuple[str, ...] = (
     "journal_mode=wal",
@@ -72,13 +73,6 @@ def translate(error: sqlite3.Error, path: object) -> StorageError:
     if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
         return Closed("the database was closed")
     return StorageError(f"{type(error).__name__}: {error}")
-
-
-def schema(dialect: dict[str, str]) -> str:
-    text = resources.files("stepwell_storage").joinpath("schema.sql").read_text()
-    for word, meaning in dialect.items():
-        text = text.replace(word, meaning)
-    return text
 
 
 class _Connection:
@@ -148,9 +142,11 @@ class Sqlite:
     async def open(cls, path: Path | None) -> "Sqlite":
         """Open ``path``, made and migrated as needed; None is a database in memory."""
         target = ":memory:" if path is None else path.absolute().as_uri()
-        fresh = path is None or not path.exists()
-        writer = await _connect(target, (*(_AT_CREATION if fresh else ()), *_WRITER), path)
+        writer = await _connect(target, (), path)
         try:
+            empty = (await writer.fetch("pragma page_count"))[0][0] == 0
+            for pragma in (*(_AT_CREATION if empty else ()), *_WRITER):
+                await writer.fetch(f"pragma {pragma}")
             if path is not None:
                 await asyncio.to_thread(_sync_names, path)
             await _migrate(writer, path)
@@ -249,18 +245,11 @@ async def read_only(path: Path) -> AsyncIterator[Reader]:
 
 async def _migrate(writer: _Connection, path: Path | None) -> None:
     version = (await writer.fetch("pragma user_version"))[0][0]
-    if version > SCHEMA_VERSION:
-        raise Unsupported(
-            f"{path} has format {version}, made by a newer Stepwell; this one knows up to "
-            f"{SCHEMA_VERSION}. Use the newer version, or restore a backup."
-        )
-    if version == SCHEMA_VERSION:
-        return
-    script = f"begin immediate;\n{schema(_DIALECT)}\npragma user_version={SCHEMA_VERSION};\ncommit;"
-    try:
-        await writer.raw.executescript(script)
-    except sqlite3.Error as error:
-        raise translate(error, path) from error
+    for script in migrations.scripts(version, _DIALECT, path):
+        try:
+            await writer.raw.executescript(script)
+        except sqlite3.Error as error:
+            raise translate(error, path) from error
 
 
 def _sync_names(path: Path) -> None:

@@ -1,0 +1,41 @@
+"""The versions of a tenant's tables: a new one gets all of them, an old one step after step.
+
+Each script is one transaction that ends with the record of its version, so whatever interrupts it
+leaves the version before it, whole; the next opening goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import resources
+
+from stepwell_storage.errors import Unsupported
+
+VERSION = 1
+
+
+def scripts(found: int, dialect: Mapping[str, str], place: object) -> Iterator[str]:
+    """What brings tables of version ``found`` (0: none) to :data:`VERSION`, in order.
+
+    Raises Unsupported for a newer one.
+    """
+    if found > VERSION:
+        raise Unsupported(
+            f"{place} has format {found}, made by a newer Stepwell; this one knows up to "
+            f"{VERSION}. Use the newer version, or restore a backup."
+        )
+    if found == 0:
+        yield _script(read("schema.sql"), VERSION, dialect)
+        return
+    for version in range(found + 1, VERSION + 1):
+        yield _script(read(f"migrations/{version}.sql"), version, dialect)
+
+
+def read(name: str) -> str:
+    return resources.files("stepwell_storage").joinpath(name).read_text()
+
+
+def _script(text: str, version: int, dialect: Mapping[str, str]) -> str:
+    for word, meaning in dialect.items():
+        text = text.replace(word, meaning)
+    return f"begin immediate;\n{text}\npragma user_version={version};\ncommit;"
