@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 DONE = 0
@@ -19,6 +20,10 @@ DATA_TAKEN = 5
 
 def commands() -> dict[str, tuple[str, str]]:
     """Name -> one line of help and where the function is; the entry point of stepwell.commands."""
+    from stepwell_tracker.cli_kinds import EXPORTS, IMPORTS
+
+    export = ("write a tenant's data out", "stepwell_tracker.cli_kinds:export")
+    import_ = ("read a tenant's data in", "stepwell_tracker.cli_kinds:import_")
     return {
         "serve": ("run the server", "stepwell_tracker.cli_serve:main"),
         "verify": ("check every file of a data directory", "stepwell_tracker.cli_verify:main"),
@@ -27,6 +32,8 @@ def commands() -> dict[str, tuple[str, str]]:
         "show": ("show one run: parameters, metrics, artifacts", "stepwell_tracker.cli_show:main"),
         "tail": ("follow a run while it trains", "stepwell_tracker.cli_tail:main"),
         "compare": ("show what differs between runs", "stepwell_tracker.cli_compare:main"),
+        **({"export": export} if EXPORTS else {}),
+        **({"import": import_} if IMPORTS else {}),
     }
 
 
@@ -39,6 +46,13 @@ def parser(name: str, purpose: str, example: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def run_function(target: str, arguments: list[str]) -> int:
+    """Call ``module:function``, which is imported only now, and return its exit code."""
+    module, _, name = target.partition(":")
+    code: int = getattr(import_module(module), name)(arguments)
+    return code
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
