@@ -1,4 +1,4 @@
-"""Searching experiments and models: small tables, by the same filter language as runs.
+"""Searching experiments, models and the registry: small tables, by the filter language of runs.
 
 A row stands in a statement as ``x``; its tags, parameters and metrics are asked for one by one.
 """
@@ -23,6 +23,7 @@ from stepwell_storage.filters import (
     Group,
     In,
     IsNull,
+    Not,
     Predicate,
     parse,
     parse_order,
@@ -89,6 +90,44 @@ MODELS: Final = Table(
     },
     tie=Column("tie", Sql("x.model_id"), str),
     default=(ListOrder("creation_timestamp", descending=True),),
+)
+
+REGISTERED_MODELS: Final = Table(
+    kind="registered-models",
+    name="registered_model",
+    number="x.id",
+    active="true",
+    attributes={
+        "name": Attribute("x.name", "text"),
+        "creation_timestamp": _CREATED,
+        "last_updated_timestamp": _UPDATED,
+    },
+    children={"tags": ("registered_model_tag", "registered_model")},
+    tie=Column("tie", Sql("x.name"), str),
+    default=(ListOrder("name"),),
+)
+MODEL_VERSIONS: Final = Table(
+    kind="model-versions",
+    name="model_version",
+    number="x.id",
+    active="true",
+    attributes={
+        "name": Attribute(
+            "(select m.name from registered_model m where m.id = x.registered_model)", "text"
+        ),
+        "version_number": Attribute("x.version", "integer"),
+        "run_id": Attribute("x.run_id", "text", nullable=True),
+        "source_path": Attribute("x.source", "text"),
+        "creation_timestamp": _CREATED,
+        "last_updated_timestamp": _UPDATED,
+    },
+    children={"tags": ("model_version_tag", "model_version")},
+    tie=Column("tie", Sql("x.id"), int, descending=True),
+    default=(
+        ListOrder("last_updated_timestamp", descending=True),
+        ListOrder("name"),
+        ListOrder("version_number", descending=True),
+    ),
 )
 
 
@@ -160,7 +199,7 @@ def _any_dataset(datasets: Sequence[tuple[str, str | None]]) -> Sql:
     return Sql(text, tuple(binds))
 
 
-def _parts(expression: Expression | None) -> list[Predicate]:
+def _parts(expression: Expression | None) -> list[Predicate | Not]:
     """The predicates of a conjunction.  Raises Invalid for any other filter."""
     match expression:
         case None:
@@ -169,12 +208,16 @@ def _parts(expression: Expression | None) -> list[Predicate]:
             return _parts(inner)
         case And(parts=parts):
             return [one for part in parts for one in _parts(part)]
-        case Comparison() | In() | IsNull():
+        case Comparison() | In() | IsNull() | Not():
             return [expression]
     raise Invalid("filter", "only AND may connect the conditions of this search")
 
 
-def _condition(table: Table, predicate: Predicate) -> Sql:
+def _condition(table: Table, predicate: Predicate | Not) -> Sql:
+    if isinstance(predicate, Not):
+        inner = [_condition(table, one) for one in _parts(predicate.inner)]
+        text = " and ".join(one.text for one in inner)
+        return Sql(f"not coalesce({text}, false)", tuple(b for one in inner for b in one.binds))
     found = predicate.field
     if found.entity == "attributes":
         return of_operand(_attribute(table, found, "filter"), predicate)

@@ -11,7 +11,7 @@ from importlib import resources
 
 from stepwell_storage.errors import Unsupported
 
-VERSION = 1
+VERSION = 2
 
 
 def scripts(found: int, dialect: Mapping[str, str], place: object) -> Iterator[str]:

@@ -166,4 +166,8 @@ async def _hydrate(reader: Reader, numbers: Sequence[int]) -> list[Model]:
         for number, key, timestamp, step, run_id, value, dataset, digest in metrics:
             metric = ModelMetric(key, unordered(value), step, timestamp, run_id, dataset, digest)
             found[number].metrics.append(metric)
+        for number, name, version in await reader.fetch(
+            in_list(sql.registrations, len(some)), some
+        ):
+            found[number].registrations.append((name, version))
     return [found[number] for number in numbers]

@@ -353,6 +353,12 @@ select model, name, value from model_tag where model in (?*) order by model, nam
 select model, name, timestamp, step, run_id, value, dataset_name, dataset_digest
 from model_metric where model in (?*) order by model, name, timestamp, step;
 
+-- registrations: versions that were registered from some models
+select x.id, m.name, v.version from model x
+join model_version v on v.model_id = x.model_id
+join registered_model m on m.id = v.registered_model
+where x.id in (?*) order by x.id, v.id;
+
 -- model_numbers: which of some model ids exist
 select model_id, id from model where deleted_at is null and model_id in (?*);
 
@@ -362,3 +368,127 @@ select run, key, last_step, last_timestamp, last from series where run in (?*);
 -- experiments_by_numbers: some experiments
 select number, experiment_id, name, description, lifecycle, created_at, updated_at, artifact_location
 from experiment where number in (?*);
+
+-- registered_model_by_name: its number
+select id from registered_model where name = ?;
+
+-- next_registered_model: the number of the next one
+select coalesce(max(id), 0) + 1 from registered_model;
+
+-- insert_registered_model: a new one, without versions
+insert into registered_model (id, name, description, next_version, created_at, updated_at)
+values (?, ?, ?, 1, ?, ?);
+
+-- rename_registered_model: its versions know it by number
+update registered_model set name = ?, updated_at = ? where id = ?;
+
+-- describe_registered_model: in words
+update registered_model set description = ?, updated_at = ? where id = ?;
+
+-- touch_registered_model: something of it changed
+update registered_model set updated_at = ? where id = ?;
+
+-- delete_registered_model: after everything that belongs to it
+delete from registered_model where id = ?;
+
+-- set_registered_model_tag: overwrite
+insert into registered_model_tag (registered_model, name, value) values (?, ?, ?)
+on conflict (registered_model, name) do update set value = excluded.value;
+
+-- delete_registered_model_tag: remove
+delete from registered_model_tag where registered_model = ? and name = ?;
+
+-- delete_registered_model_tags: of one model
+delete from registered_model_tag where registered_model = ?;
+
+-- set_model_alias: move it to a version
+insert into model_alias (registered_model, name, version) values (?, ?, ?)
+on conflict (registered_model, name) do update set version = excluded.version;
+
+-- delete_model_alias: remove
+delete from model_alias where registered_model = ? and name = ?;
+
+-- delete_aliases: of one model
+delete from model_alias where registered_model = ?;
+
+-- delete_aliases_of_version: those that name it
+delete from model_alias where registered_model = ? and version = ?;
+
+-- next_version: take the number of a model's next version
+update registered_model set next_version = next_version + 1, updated_at = ? where id = ? returning next_version - 1;
+
+-- next_model_version: the number of the next row
+select coalesce(max(id), 0) + 1 from model_version;
+
+-- insert_model_version: a new version
+insert into model_version (id, registered_model, version, description, user_id, stage, source, location,
+                           run_id, run_link, model_id, created_at, updated_at)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- model_version_row: one version's number
+select id from model_version where registered_model = ? and version = ?;
+
+-- describe_model_version: in words
+update model_version set description = ?, updated_at = ? where id = ?;
+
+-- set_version_stage: move one
+update model_version set stage = ?, updated_at = ? where id = ?;
+
+-- archive_stage: move the others of a stage
+update model_version set stage = ?, updated_at = ? where registered_model = ? and stage = ? and id <> ?;
+
+-- delete_model_version: one
+delete from model_version where id = ?;
+
+-- delete_versions: of one model
+delete from model_version where registered_model = ?;
+
+-- set_model_version_tag: overwrite
+insert into model_version_tag (model_version, name, value) values (?, ?, ?)
+on conflict (model_version, name) do update set value = excluded.value;
+
+-- delete_model_version_tag: remove
+delete from model_version_tag where model_version = ? and name = ?;
+
+-- delete_model_version_tags: of one version
+delete from model_version_tag where model_version = ?;
+
+-- delete_tags_of_versions: of one model
+delete from model_version_tag where model_version in (select id from model_version where registered_model = ?);
+
+-- registered_models: some
+select id, name, description, created_at, updated_at from registered_model where id in (?*);
+
+-- registered_model_tags: of some
+select registered_model, name, value from registered_model_tag where registered_model in (?*)
+order by registered_model, name;
+
+-- aliases_of_models: of some
+select registered_model, name, version from model_alias where registered_model in (?*)
+order by registered_model, name;
+
+-- latest_versions: the newest of each stage
+select registered_model, stage, max(version) from model_version where registered_model in (?*)
+group by registered_model, stage order by registered_model, stage;
+
+-- versions_by_numbers: of one model
+select version, id from model_version where registered_model = ? and version in (?*);
+
+-- model_versions: some
+select v.id, m.name, v.version, v.description, v.user_id, v.stage, v.source, v.location, v.run_id, v.run_link,
+       v.model_id, v.created_at, v.updated_at
+from model_version v join registered_model m on m.id = v.registered_model where v.id in (?*);
+
+-- model_version_tags: of some
+select model_version, name, value from model_version_tag where model_version in (?*)
+order by model_version, name;
+
+-- aliases_of_versions: of some
+select v.id, a.name from model_version v
+join model_alias a on a.registered_model = v.registered_model and a.version = v.version
+where v.id in (?*) order by v.id, a.name;
+
+-- version_by_alias: the version that an alias names
+select v.id from model_alias a
+join model_version v on v.registered_model = a.registered_model and v.version = a.version
+where a.registered_model = ? and a.name = ?;

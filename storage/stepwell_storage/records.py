@@ -126,6 +126,56 @@ class Model:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     metrics: list[ModelMetric] = field(default_factory=list)
+    registrations: list[tuple[str, int]] = field(default_factory=list)
+    """Versions of registered models that were made from it: name and number."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A version of the registered model ``name``; ``location`` is where its files lie."""
+
+    name: str
+    source: str
+    location: str
+    description: str | None = None
+    user_id: str | None = None
+    run_id: str | None = None
+    run_link: str | None = None
+    model_id: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ModelVersion:
+    """Of a registered model.  Times in ms since the epoch."""
+
+    name: str
+    version: int
+    description: str | None
+    user_id: str | None
+    stage: str
+    source: str
+    location: str
+    run_id: str | None
+    run_link: str | None
+    model_id: str | None
+    created_at: int
+    updated_at: int
+    tags: dict[str, str] = field(default_factory=dict)
+    aliases: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class RegisteredModel:
+    """``latest`` is the newest version of each stage; ``aliases`` lead to versions."""
+
+    name: str
+    description: str | None
+    created_at: int
+    updated_at: int
+    tags: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, int] = field(default_factory=dict)
+    latest: list[ModelVersion] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

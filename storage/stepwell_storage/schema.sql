@@ -208,6 +208,60 @@ create table model_use (            -- what a run read (input) or made (output)
     primary key (run, kind, model_id, step)
 ){clustered};
 
+create table registered_model (     -- MLflow's model registry
+    id {pk},
+    name text not null unique,
+    description text,
+    next_version bigint not null,   -- the number of the next version; none is used twice
+    created_at bigint not null,
+    updated_at bigint not null
+);
+
+create table registered_model_tag (
+    registered_model bigint not null,
+    name text not null,
+    value text not null,
+    primary key (registered_model, name)
+){clustered};
+
+create table model_alias (          -- a name for one version, such as champion
+    registered_model bigint not null,
+    name text not null,
+    version bigint not null,
+    primary key (registered_model, name)
+){clustered};
+
+create table model_version (
+    id {pk},
+    registered_model bigint not null,
+    version bigint not null,
+    description text,
+    user_id text,
+    stage text not null,            -- None, Staging, Production, Archived
+    source text not null,           -- what it was registered from, as it was said
+    location text not null,         -- where its files lie
+    run_id text,
+    run_link text,
+    model_id text,                  -- of the logged model that it came from
+    created_at bigint not null,
+    updated_at bigint not null,
+    unique (registered_model, version)
+);
+create index model_version_by_run on model_version (run_id) where run_id is not null;
+create index model_version_by_model on model_version (model_id) where model_id is not null;
+
+create table model_version_tag (
+    model_version bigint not null,
+    name text not null,
+    value text not null,
+    primary key (model_version, name)
+){clustered};
+
+create table note (                 -- what is known of the tenant in words
+    name text primary key,          -- description: what the workspace is for
+    value text not null
+);
+
 create table console (
     run bigint not null,
     first_line bigint not null,     -- number of its first line within the run, from 0

@@ -35,6 +35,7 @@ from stepwell_storage.records import (
     RunQuery,
     SeriesPage,
 )
+from stepwell_storage.registry import Registry
 from stepwell_storage.runs import RunState
 from stepwell_storage.sqlite import Sqlite
 from stepwell_storage.statements import sql
@@ -60,6 +61,7 @@ class Tenant:
         self._database = database
         self.datasets = Datasets(self._change, self._read)
         self.models = Models(self._change, self._read)
+        self.registry = Registry(self._change, self._read)
         self._committer: Committer | None = None
 
     @classmethod

@@ -27,7 +27,7 @@ def later(monkeypatch) -> dict[str, str]:
 
 
 def old_file(folder: Path) -> Path:
-    return shutil.copy(GOLDEN / "v1_tenant.db", folder / "tenant.db")
+    return Path(shutil.copy(GOLDEN / "v1_tenant.db", folder / "tenant.db"))
 
 
 async def open_once(path: Path) -> None:

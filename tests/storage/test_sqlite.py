@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stepwell_storage.errors import Busy, Closed, Corrupt, Full, StorageError
+from stepwell_storage.migrations import VERSION
 from stepwell_storage.sqlite import Sqlite, read_only, translate
 from stepwell_storage.statements import parse, sql
 
@@ -36,7 +37,7 @@ async def get(database: Sqlite, name: str) -> int | None:
 @pytest.mark.parametrize(
     ("pragma", "value"),
     [("page_size", 8192), ("auto_vacuum", 2), ("journal_mode", "wal"), ("synchronous", 2),
-     ("secure_delete", 0), ("user_version", 1)],
+     ("secure_delete", 0), ("user_version", VERSION)],
 )  # fmt: skip
 async def test_every_setting_holds(database: Sqlite, pragma: str, value: object):
     async with database.transaction() as tx:

@@ -41,7 +41,7 @@ async def test_the_twin_leads_to_the_same(app: Starlette, mlflow: Mlflow):
     ("method", "path", "status"),
     [
         ("GET", "/api/2.0/mlflow/nonsense", 404),
-        ("POST", "/api/2.0/mlflow/registered-models/create", 404),
+        ("POST", "/api/2.0/mlflow/webhooks", 404),
         ("POST", "/ajax-api/3.0/mlflow/traces", 404),
         ("POST", "/v1/traces", 404),
         ("GET", "/api/2.0/mlflow/runs/create", 405),

@@ -119,9 +119,9 @@ async def list_of_run(request: Request) -> Listing:
     path = _folder(body.optional_text("path"))
     async with in_run(request, run_id_of(body)) as (tenant, run_id):
         run = await tenant.run(run_id, max_keys=0)
-        place = views.location(await tenant.experiment_by_number(run.experiment_number))
+        home = await tenant.experiment_by_number(run.experiment_number)
         entries = await _all(tenant.artifacts.of_run(run_id), path)
-        return Listing([_file(e, e.path) for e in entries], f"{place}/{run_id}/artifacts")
+        return Listing([_file(e, e.path) for e in entries], views.run_location(home, run_id))
 
 
 async def list_of_model(request: Request) -> Listing:

@@ -82,7 +82,7 @@ async def search(request: Request) -> Page:
     body: Fields = request.body
     query = ListQuery(
         filter=filters.translated(body.optional_text("filter") or "", filters.EXPERIMENTS),
-        order_by=filters.experiment_order(body.texts("order_by")),
+        order_by=filters.list_order(body.texts("order_by"), filters.EXPERIMENTS),
         lifecycle=body.choice("view_type", VIEWS) or "active",
         limit=body.limit("max_results", _DEFAULT_RESULTS, MAX_RESULTS),
         cursor=body.optional_text("page_token") or None,

@@ -69,6 +69,10 @@ class Fields:
     def has(self, name: str) -> bool:
         return self._given.get(name) is not None
 
+    def given(self, name: str) -> Any:
+        """As it was sent; None where it is not set."""
+        return self._given.get(name)
+
     def text(self, name: str) -> str:
         """Raises Refused where it is absent, null or empty."""
         found = self.optional_text(name)

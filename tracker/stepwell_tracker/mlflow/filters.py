@@ -16,7 +16,6 @@ from stepwell_storage.errors import Invalid
 from stepwell_storage.filters import (
     And,
     Comparison,
-    Expression,
     Field,
     In,
     IsNull,
@@ -35,6 +34,7 @@ _NUMBERS: Final = frozenset(("=", "!=", "<", "<=", ">", ">="))
 _TEXTS: Final = frozenset(("=", "!=", "like", "ilike"))
 _LISTED: Final = _TEXTS | {"in", "not in"}
 _NULLABLE: Final = _TEXTS | {"is null"}
+PROMPT: Final = "mlflow.prompt.is_prompt"
 _RUN_NAMES: Final = ("run_name", "run name", "Run name", "Run Name")
 _TIMES: Final = ("start_time", "created", "end_time")
 
@@ -48,6 +48,8 @@ class Grammar:
     """Whether entities are written in the plural only, and texts in single quotes only."""
     names: dict[str, str] = field(default_factory=dict)
     """Attributes that are called otherwise in the native language."""
+    orders: tuple[str, ...] = ()
+    """The attributes that a small table is ordered by."""
 
 
 RUNS: Final = Grammar(
@@ -73,7 +75,25 @@ EXPERIMENTS: Final = Grammar(
             "creation_time": _NUMBERS,
             "last_update_time": _NUMBERS,
         },
-    }
+    },
+    orders=("name", "experiment_id", "creation_time", "last_update_time"),
+)
+REGISTERED_MODELS: Final = Grammar(
+    {"tags": {None: _TEXTS}, "attributes": {"name": _LISTED}},
+    names={"timestamp": "last_updated_timestamp"},
+    orders=("name", "timestamp", "last_updated_timestamp"),
+)
+MODEL_VERSIONS: Final = Grammar(
+    {
+        "tags": {None: _TEXTS},
+        "attributes": {
+            "name": _LISTED,
+            "run_id": _LISTED,
+            "source_path": _TEXTS,
+            "version_number": _NUMBERS,
+        },
+    },
+    orders=("name", "version_number", "creation_timestamp", "last_updated_timestamp"),
 )
 MODELS: Final = Grammar(
     {
@@ -94,12 +114,26 @@ MODELS: Final = Grammar(
 
 def translated(text: str, grammar: Grammar) -> str:
     """The filter in the native language.  Raises Refused."""
-    text = _DANGLING.sub("", text)
-    try:
-        expression = parse(text)
-    except Invalid as error:
-        raise _refused(text, str(error)) from None
-    return " and ".join(_predicate(one, text, grammar) for one in _parts(expression, text))
+    return " and ".join(_predicate(one, text, grammar) for one in _clauses(text))
+
+
+def without_prompts(text: str, grammar: Grammar) -> str:
+    """A filter of the registry, in which prompts stand only for those who ask for them.
+
+    MLflow keeps prompts as registered models with a tag, which models do not have at all; so what a
+    filter says of that tag is the question itself.  Raises Refused.
+    """
+    found = []
+    wanted = False
+    for one in _clauses(text):
+        written = _predicate(one, text, grammar)
+        if one.field.entity == "tags" and one.field.key == PROMPT and isinstance(one, Comparison):
+            asked = (one.operator, str(one.value.value).lower())
+            wanted = wanted or asked in (("=", "true"), ("!=", "false"))
+        else:
+            found.append(written)
+    found.append(f"{'' if wanted else 'not '}tags.\"{PROMPT}\" ilike 'true'")
+    return " and ".join(found)
 
 
 def run_order(items: Sequence[str]) -> tuple[str, ...]:
@@ -119,19 +153,35 @@ def run_order(items: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def experiment_order(items: Sequence[str]) -> tuple[ListOrder, ...]:
-    """Raises Refused."""
-    found = []
+def list_order(
+    items: Sequence[str], grammar: Grammar, ties: Sequence[str] = ()
+) -> tuple[ListOrder, ...]:
+    """The order of a small table; ``ties`` are appended where they are not named yet.
+
+    Raises Refused.
+    """
+    found: dict[str, ListOrder] = {}
     for text in items:
-        try:
-            item = parse_order(text)
-        except Invalid as error:
-            raise Refused(INVALID, f"Invalid order_by clause '{text[:200]}': {error}") from None
-        of = item.field
-        if of.entity != "attributes" or of.aggregate or _operators(of, EXPERIMENTS) is None:
-            raise Refused(INVALID, f"Invalid order_by clause '{text[:200]}': unknown key")
-        found.append(ListOrder(_name(of, EXPERIMENTS), item.descending))
-    return tuple(found)
+        order = _list_order(text, grammar)
+        if order.text in found:
+            raise Refused(INVALID, f"Invalid order_by clause '{text[:200]}': it stands twice")
+        found[order.text] = order
+    for text in ties if items else ():
+        order = _list_order(text, grammar)
+        found.setdefault(order.text, order)
+    return tuple(found.values())
+
+
+def _list_order(text: str, grammar: Grammar) -> ListOrder:
+    try:
+        item = parse_order(text)
+    except Invalid as error:
+        raise Refused(INVALID, f"Invalid order_by clause '{text[:200]}': {error}") from None
+    of = item.field
+    if of.entity != "attributes" or of.aggregate or of.key not in grammar.orders:
+        why = f"unknown key, valid keys are {', '.join(grammar.orders)}"
+        raise Refused(INVALID, f"Invalid order_by clause '{text[:200]}': {why}")
+    return ListOrder(_name(of, grammar), item.descending)
 
 
 def model_order(items: Sequence[Fields]) -> tuple[ListOrder, ...]:
@@ -157,7 +207,13 @@ def model_order(items: Sequence[Fields]) -> tuple[ListOrder, ...]:
     return tuple(found)
 
 
-def _parts(expression: Expression | None, text: str) -> list[Predicate]:
+def _clauses(text: str) -> list[Predicate]:
+    """Raises Refused."""
+    text = _DANGLING.sub("", text)
+    try:
+        expression = parse(text)
+    except Invalid as error:
+        raise _refused(text, str(error)) from None
     if expression is None:
         return []
     parts = expression.parts if isinstance(expression, And) else (expression,)

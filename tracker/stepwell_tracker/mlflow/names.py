@@ -7,14 +7,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from stepwell_tracker.mlflow.errors import INVALID, Refused, invalid_value
+from stepwell_tracker.mlflow.errors import INVALID, Refused, invalid_value, missing_value
 from stepwell_tracker.mlflow.fields import Fields
 
 MAX_KEY_CHARS: Final = 250
 MAX_PARAM_CHARS: Final = 6_000
 MAX_TAG_CHARS: Final = 8_000
 MAX_EXPERIMENT_TAG_CHARS: Final = 20_000
+MAX_REGISTRY_TAG_CHARS: Final = 100_000
 MAX_NAME_CHARS: Final = 500
+MAX_MODEL_NAME_CHARS: Final = 256
 
 _KEY: Final = re.compile(r"[\w\-. :/]{1,250}")
 _BAD_PATH: Final = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
@@ -63,14 +65,36 @@ def tags(given: Mapping[str, str], path: str) -> dict[str, str]:
 
 
 def experiment_tags(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return _bounded(given, MAX_EXPERIMENT_TAG_CHARS)
+
+
+def registry_tags(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Tags of registered models and their versions."""
+    return _bounded(given, MAX_REGISTRY_TAG_CHARS)
+
+
+def _bounded(given: Iterable[tuple[str, str]], most: int) -> dict[str, str]:
+    """The last of equal keys wins; a longer value is refused."""
     found: dict[str, str] = {}
     for key, value in given:
         _check(key, "key")
-        if len(value) > MAX_EXPERIMENT_TAG_CHARS:
-            why = f"it exceeds the length limit of {MAX_EXPERIMENT_TAG_CHARS} characters"
-            raise invalid_value("value", value, why)
+        if len(value) > most:
+            raise invalid_value("value", value, f"it exceeds the length limit of {most} characters")
         found[key] = value
     return found
+
+
+def registered_model_name(body: Fields, field: str = "name") -> str:
+    name = body.text(field)
+    if not name.strip():
+        raise missing_value(field)
+    if "/" in name or ":" in name or name in (".", ".."):
+        raise Refused(
+            INVALID, f"Invalid model name '{name[:300]}'. Names cannot contain '/' or ':'."
+        )
+    if len(name) > MAX_MODEL_NAME_CHARS:
+        raise invalid_value(field, name, f"a name has at most {MAX_MODEL_NAME_CHARS} characters")
+    return name
 
 
 def experiment_name(body: Fields, field: str) -> str:

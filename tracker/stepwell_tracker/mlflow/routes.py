@@ -17,11 +17,15 @@ from stepwell_tracker.mlflow import (
     inputs,
     metrics,
     models,
+    registered,
     runs,
+    versions,
 )
 
 _STREAMED: Final = {"*/*": None}
 _BASE: Final = "/2.0/mlflow/"
+_MODELS: Final = _BASE + "registered-models/"
+_VERSIONS: Final = _BASE + "model-versions/"
 _FILES: Final = "/2.0/mlflow-artifacts/"
 
 _CALLS: Final = (
@@ -67,6 +71,28 @@ _CALLS: Final = (
         artifacts.list_of_model, None,
     ),
     ("GET", _BASE + "logged-models/{model_id}/artifacts/files", artifacts.get_of_model, None),
+    ("POST", _MODELS + "create", registered.create, None),
+    ("GET", _MODELS + "get", registered.get, None),
+    ("GET", _MODELS + "search", registered.search, None),
+    ("POST", _MODELS + "rename", registered.rename, None),
+    ("PATCH", _MODELS + "update", registered.update, None),
+    ("DELETE", _MODELS + "delete", registered.delete, None),
+    ("POST", _MODELS + "get-latest-versions", registered.latest_versions, None),
+    ("GET", _MODELS + "get-latest-versions", registered.latest_versions, None),
+    ("POST", _MODELS + "set-tag", registered.set_tag, None),
+    ("DELETE", _MODELS + "delete-tag", registered.delete_tag, None),
+    ("POST", _MODELS + "alias", registered.set_alias, None),
+    ("DELETE", _MODELS + "alias", registered.delete_alias, None),
+    ("GET", _MODELS + "alias", registered.get_by_alias, None),
+    ("POST", _VERSIONS + "create", versions.create, None),
+    ("GET", _VERSIONS + "get", versions.get, None),
+    ("GET", _VERSIONS + "search", versions.search, None),
+    ("GET", _VERSIONS + "get-download-uri", versions.download_uri, None),
+    ("PATCH", _VERSIONS + "update", versions.update, None),
+    ("POST", _VERSIONS + "transition-stage", versions.transition_stage, None),
+    ("DELETE", _VERSIONS + "delete", versions.delete, None),
+    ("POST", _VERSIONS + "set-tag", versions.set_tag, None),
+    ("DELETE", _VERSIONS + "delete-tag", versions.delete_tag, None),
     ("GET", _FILES + "artifacts", artifacts.proxy_list, None),
     ("GET", _FILES + "artifacts/{path:path}", artifacts.download, None),
     ("PUT", _FILES + "artifacts/{path:path}", artifacts.upload, _STREAMED),

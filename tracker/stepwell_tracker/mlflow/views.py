@@ -5,9 +5,10 @@ What is unset, and empty lists, are left out; an empty text that was set is kept
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from stepwell import wire
@@ -16,6 +17,7 @@ from stepwell_storage import records
 RUN_NAME: Final = "mlflow.runName"
 NOTE: Final = "mlflow.note.content"
 PARENT: Final = "mlflow.parentRunId"
+MODEL_VERSIONS: Final = "mlflow.modelVersions"
 _MODEL_STATUS: Final = {
     "pending": "LOGGED_MODEL_PENDING",
     "ready": "LOGGED_MODEL_READY",
@@ -110,6 +112,11 @@ class Run(Struct):
     outputs: RunOutputs
 
 
+class Registration(Struct):
+    name: str
+    version: str
+
+
 class ModelInfo(Struct, omit_defaults=True):
     model_id: str
     experiment_id: str
@@ -122,6 +129,7 @@ class ModelInfo(Struct, omit_defaults=True):
     source_run_id: str | None = None
     status_message: str | None = None
     tags: list[Pair] = []
+    registrations: list[Registration] = []
 
 
 class ModelData(Struct, omit_defaults=True):
@@ -134,6 +142,38 @@ class Model(Struct):
     data: ModelData
 
 
+class Alias(Struct):
+    alias: str
+    version: str
+
+
+class ModelVersion(Struct, omit_defaults=True):
+    name: str
+    version: str
+    creation_timestamp: int
+    last_updated_timestamp: int
+    current_stage: str
+    source: str
+    status: str
+    description: str | None = None
+    user_id: str | None = None
+    run_id: str | None = None
+    run_link: str | None = None
+    model_id: str | None = None
+    tags: list[Pair] = []
+    aliases: list[str] = []
+
+
+class RegisteredModel(Struct, omit_defaults=True):
+    name: str
+    creation_timestamp: int
+    last_updated_timestamp: int
+    description: str | None = None
+    latest_versions: list[ModelVersion] = []
+    tags: list[Pair] = []
+    aliases: list[Alias] = []
+
+
 def pairs(given: Mapping[str, str]) -> list[Pair]:
     """By key."""
     return [Pair(key, given[key]) for key in sorted(given)]
@@ -141,6 +181,22 @@ def pairs(given: Mapping[str, str]) -> list[Pair]:
 
 def location(experiment: records.Experiment) -> str:
     return experiment.artifact_location or f"mlflow-artifacts:/{experiment.number}"
+
+
+def run_location(experiment: records.Experiment, run_id: str) -> str:
+    return _run_files(location(experiment), run_id)
+
+
+def model_location(experiment: records.Experiment, model_id: str) -> str:
+    return _model_files(location(experiment), model_id)
+
+
+def _run_files(place: str, run_id: str) -> str:
+    return f"{place}/{run_id}/artifacts"
+
+
+def _model_files(place: str, model_id: str) -> str:
+    return f"{place}/models/{model_id}/artifacts"
 
 
 def experiment(record: records.Experiment, tenant: str) -> Experiment:
@@ -166,7 +222,7 @@ def run_info(record: records.Run, place: str) -> RunInfo:
         user_id=record.user_id or "",
         status=record.status.upper(),
         start_time=record.start_time,
-        artifact_uri=f"{place}/{record.run_id}/artifacts",
+        artifact_uri=_run_files(place, record.run_id),
         lifecycle_stage=record.lifecycle,
         end_time=record.end_time,
     )
@@ -210,14 +266,23 @@ def model(record: records.Model, place: str) -> Model:
         name=record.name,
         creation_timestamp_ms=record.created_at,
         last_updated_timestamp_ms=record.updated_at,
-        artifact_uri=f"{place}/models/{record.model_id}/artifacts",
+        artifact_uri=_model_files(place, record.model_id),
         status=_MODEL_STATUS[record.status],
         model_type=record.model_type,
         source_run_id=record.source_run_id,
         status_message=record.status_message,
-        tags=pairs(record.tags),
+        tags=pairs(_with_registrations(record)),
+        registrations=[Registration(name, str(number)) for name, number in record.registrations],
     )
     return Model(info, ModelData(pairs(record.params), _model_metrics(record)))
+
+
+def _with_registrations(record: records.Model) -> dict[str, str]:
+    """The tags; clients find the registered versions of a model in one of them."""
+    if not record.registrations:
+        return record.tags
+    listed = [{"name": name, "version": number} for name, number in record.registrations]
+    return {**record.tags, MODEL_VERSIONS: msgspec.json.encode(listed).decode()}
 
 
 def _model_metrics(record: records.Model) -> list[Metric]:
@@ -230,5 +295,32 @@ def _model_metrics(record: records.Model) -> list[Metric]:
     ]  # fmt: skip
 
 
-def distinct(found: Iterable[int]) -> list[int]:
-    return sorted(set(found))
+def model_version(record: records.ModelVersion) -> ModelVersion:
+    return ModelVersion(
+        name=record.name,
+        version=str(record.version),
+        creation_timestamp=record.created_at,
+        last_updated_timestamp=record.updated_at,
+        current_stage=record.stage,
+        source=record.source,
+        status="READY",
+        description=record.description,
+        user_id=record.user_id,
+        run_id=record.run_id,
+        run_link=record.run_link,
+        model_id=record.model_id,
+        tags=pairs(record.tags),
+        aliases=record.aliases,
+    )
+
+
+def registered_model(record: records.RegisteredModel) -> RegisteredModel:
+    return RegisteredModel(
+        name=record.name,
+        creation_timestamp=record.created_at,
+        last_updated_timestamp=record.updated_at,
+        description=record.description,
+        latest_versions=[model_version(one) for one in record.latest],
+        tags=pairs(record.tags),
+        aliases=[Alias(alias, str(version)) for alias, version in record.aliases.items()],
+    )
