@@ -17,18 +17,22 @@ MAX_COPY_BYTES: Final = 1024**3
 
 
 def to_records(
-    path: Path, under: str | None, copy_bytes: int, wrong: Callable[[str], None]
+    given: str | os.PathLike[str], under: str | None, copy_bytes: int, wrong: Callable[[str], None]
 ) -> Iterator[File | FileLink]:
     """A file, or each file of a folder: copied up to ``copy_bytes``, else by reference."""
+    try:
+        path = Path(given)
+    except TypeError:
+        raise WrongUse(f"an artifact is a path, not {type(given).__name__}") from None
     prefix = f"{_place(under)}/" if under else ""
     files = _walk(path) if path.is_dir() else iter([(path, path.name)])
     for source, name in files:
         try:
             yield _record(source, prefix + name, copy_bytes)
-        except OSError as error:
-            wrong(f"artifact {source}: {error.strerror}")
         except WrongUse as error:
             wrong(str(error))
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            wrong(f"artifact {source}: {getattr(error, 'strerror', None) or error}")
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:
@@ -53,6 +57,7 @@ def _record(source: Path, name: str, copy_bytes: int) -> File | FileLink:
 
 def _place(given: str) -> str:
     """A relative path without ``.`` or ``..``.  Raises WrongUse."""
+    given = checks.text("artifact path", given)
     parts = [part for part in given.replace("\\", "/").split("/") if part]
     if given.startswith("/") or not parts or any(part in (".", "..") for part in parts):
         raise WrongUse(f"an artifact path is relative and stays below the run: {given!r}")

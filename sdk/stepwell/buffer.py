@@ -59,12 +59,14 @@ class Buffer:
     """Any thread adds; whoever holds the lock drains.  ``spill`` is called when it is full."""
 
     __slots__ = (
+        "_begun",
         "_loose",
         "_shapes",
         "_spill",
         "_stalled",
         "_taken",
         "_wrong",
+        "busy",
         "lock",
         "next_step",
         "points",
@@ -79,11 +81,20 @@ class Buffer:
         self.next_step = 0
         self._spill = spill
         self._wrong = wrong
+        self._begun = False
         self._shapes: dict[tuple[str, ...], Shape] = {}
         self._loose: list[AnyRecord] = []
-        self.lock = threading.RLock()  # a signal handler may drain in the middle of a drain
+        # Reentrant, since an interrupt may hit its holder anywhere; a handler on top sees ``busy``.
+        self.lock = threading.RLock()
+        self.busy = False
         self._stalled = False
         self._taken = 0
+
+    def successor(self) -> Buffer:
+        """An empty one that counts on, for a forked child, where nobody would free the lock."""
+        buffer = Buffer(0, self._spill, self._wrong)
+        buffer.next_step, buffer._begun = self.next_step, self._begun
+        return buffer
 
     def add(self, metrics: Any, step: Any = None, timestamp: Any = None) -> None:
         """Log some values.  Raises nothing that it finds wrong: that goes to ``wrong``."""
@@ -98,7 +109,7 @@ class Buffer:
             if step is not None and step >= self.next_step:
                 self.next_step = index(step) + 1
         except Exception:  # noqa: BLE001 - new keys, or wrong use of any kind: the slow path tells
-            if at is not None:
+            if at is not None and self.next_step == at + 1:
                 self.next_step = at
             self._add_checked(metrics, step, timestamp)
             return
@@ -122,14 +133,38 @@ class Buffer:
         return self.points + sum(map(count, self._loose[:]))
 
     def drain(self, write: Write) -> bool:
-        """Hand everything to ``write``.  False: another thread's write stalls; try again later.
+        """Hand everything to ``write``.  False: another thread's write stalls, or a signal handler
+        asks on top of a drain; try again later.
 
         Nothing leaves the buffer before it is written, so an interrupt costs a duplicate at worst.
         """
         if not self.lock.acquire(timeout=0 if self._stalled else STALL_S):
             self._stalled = True
             return False
+        nested = self.busy
         try:
+            if nested:
+                return False
+            self._hand_over(write)
+            self._stalled = False
+        finally:
+            self.busy = nested  # again, as an interrupt may have come in the middle of the first
+            self.lock.release()
+        return True
+
+    @property
+    def is_busy_here(self) -> bool:
+        """Whether this is a signal handler on top of a drain."""
+        if not self.lock.acquire(blocking=False):
+            return False
+        try:
+            return self.busy
+        finally:
+            self.lock.release()
+
+    def _hand_over(self, write: Write) -> None:
+        try:
+            self.busy = True
             shapes = [shape for shape in list(self._shapes.values()) if shape.rows]
             taken = [(shape, bytes(shape.rows)) for shape in shapes]
             loose = self._loose[:]
@@ -142,11 +177,9 @@ class Buffer:
             for record in loose:
                 write([frame(record)], count(record), not isinstance(record, File | Points))
             del self._loose[: len(loose)]
-            self._stalled = False
         finally:
+            self.busy = False
             self.points = sum(shape.count_of(shape.rows) for shape in list(self._shapes.values()))
-            self.lock.release()
-        return True
 
     def shed(self) -> int:
         """Drop all that no drain has taken, for a disk that hangs.  How many points that was."""
@@ -187,7 +220,8 @@ class Buffer:
             shape.rows += row
         else:  # keys that change all the time: not worth remembering
             self._loose.append(Points(keys, row))
-        self.next_step = max(self.next_step, step + 1)
+        self.next_step = max(self.next_step, step + 1) if self._begun else step + 1
+        self._begun = True
         self.points += shape.width
         if self.points >= self.room:
             self._spill()

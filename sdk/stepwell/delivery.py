@@ -33,11 +33,14 @@ MAX_REFUSED_IN_A_ROW: Final = 100
 
 
 class Trouble(Exception):
-    """Not now.  ``after_s``: the server asked for this much patience."""
+    """Not now.  ``after_s``: the server asked for this much patience; ``refused``: it was told no
+    for a reason that somebody has to mend first.
+    """
 
-    def __init__(self, reason: str, after_s: float = 0.0) -> None:
+    def __init__(self, reason: str, after_s: float = 0.0, *, refused: bool = False) -> None:
         super().__init__(reason)
         self.after_s = after_s
+        self.refused = refused
 
 
 class FileChanged(StepwellError):
@@ -159,7 +162,7 @@ class Delivery:
         halves = [] if self._is_hopeless(part, error) else split(part)
         if isinstance(part, Create) and not halves:
             # Without its run nothing can be sent; an experiment that is deleted may be restored.
-            raise Trouble(str(error))
+            raise Trouble(str(error), refused=True)
         self._parts.popleft()
         if halves:
             self._parts.extendleft(reversed(halves))

@@ -33,6 +33,7 @@ class Lifecycle:
         self._lock = threading.RLock()
         self._drainer: threading.Thread | None = None
         self._handler_found: Any = None
+        self._sigterm_waits = False
         self._child = 0
         atexit.register(self._at_exit)
         if hasattr(os, "register_at_fork"):
@@ -106,9 +107,18 @@ class Lifecycle:
         if signal.getsignal(signal.SIGTERM) == self._on_sigterm:
             signal.signal(signal.SIGTERM, self._handler_found)
 
+    def take_up_sigterm(self) -> None:
+        """One that came in the middle of our own write, now that it is over."""
+        if self._sigterm_waits and threading.current_thread() is threading.main_thread():
+            self._on_sigterm(signal.SIGTERM, None)
+
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         """Between two bytecodes of the main thread, which may be in the middle of our own code."""
-        for run in list(self.runs.values()):
+        runs = list(self.runs.values())
+        self._sigterm_waits = any(run.is_busy_here for run in runs)
+        if self._sigterm_waits:
+            return
+        for run in runs:
             run.terminated = True
         if callable(self._handler_found):
             # It may let the training go on; the runs end as killed when they end.

@@ -20,20 +20,31 @@ except ImportError:  # pragma: no cover - Windows: the text of the file decides
     fcntl = None  # type: ignore[assignment]
 
 
+BOOT_CHARS = 36
+"""A boot id's length; the pid namespace follows it."""
+_held: set[tuple[int, int]] = set()
+"""The files that this process owns, by device and inode: some file systems' locks belong to a
+process, and would let it take its own file twice and lose it with the second."""
+
+
 class Owner(msgspec.Struct):
-    """What the file says: ``host`` with boot id and pid namespace, where the system has them."""
+    """What the file says.  ``host`` is a name and a machine's id, ``boot`` names the boot and the
+    pid namespace; both are empty where the system does not tell.
+    """
 
     host: str
     pid: int
     started: str | None
+    boot: str = ""
 
 
 class Ownership:
     """A held ``owner`` file.  A forked child calls :meth:`forget`, which leaves the lock alone."""
 
-    def __init__(self, path: Path, fd: int) -> None:
-        self.path = path
+    def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._file = _identity(os.fstat(fd))
+        _held.add(self._file)
 
     def release(self) -> None:
         """Let the folder go; another process may take it at once."""
@@ -42,6 +53,7 @@ class Ownership:
     def forget(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
+            _held.discard(self._file)
             os.close(fd)
 
 
@@ -50,12 +62,14 @@ def take(path: Path, *, create: bool = False) -> Ownership | None:
 
     Raises OSError where the file cannot be opened.
     """
+    if not create and _identity(path.stat()) in _held:
+        return None
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
     try:
         if _lock(fd, create=create) and _is_still_there(fd, path):
             os.ftruncate(fd, 0)
             os.pwrite(fd, msgspec.json.encode(_myself()), 0)
-            return Ownership(path, fd)
+            return Ownership(fd)
     except BaseException:
         os.close(fd)
         raise
@@ -91,8 +105,11 @@ def _lives(text: bytes) -> bool:
         owner = msgspec.json.decode(text, type=Owner)
     except msgspec.DecodeError:
         return False  # torn: written by a process that died in the middle
-    if owner.host != _host():
+    us = _myself()
+    if owner.host != us.host:
         return True
+    if owner.boot != us.boot:
+        return owner.boot[:BOOT_CHARS] == us.boot[:BOOT_CHARS] or owner.host.endswith(" ")
     try:
         os.kill(owner.pid, 0)
     except ProcessLookupError:
@@ -102,16 +119,19 @@ def _lives(text: bytes) -> bool:
     return owner.started is None or owner.started == _start_of(owner.pid)
 
 
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
 def _myself() -> Owner:
-    return Owner(_host(), os.getpid(), _start_of(os.getpid()))
-
-
-def _host() -> str:
-    boot = namespace = ""
+    machine = boot = ""
+    with contextlib.suppress(OSError):
+        machine = Path("/etc/machine-id").read_text("ascii").strip()
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        namespace = str(Path("/proc/self/ns/pid").readlink())
-    return f"{socket.gethostname()} {boot} {namespace}".strip()
+        boot = f"{boot:{BOOT_CHARS}}{Path('/proc/self/ns/pid').readlink()}"
+    host = f"{socket.gethostname()} {machine}"
+    return Owner(host, os.getpid(), _start_of(os.getpid()), boot)
 
 
 def _start_of(pid: int) -> str | None:

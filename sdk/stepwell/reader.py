@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Struct
 
-from stepwell import wire
+from stepwell import checks, wire
 from stepwell.config import Config
 from stepwell.errors import BadReply, NotFound, WrongUse
 from stepwell.ids import parse_run_id
@@ -70,7 +70,7 @@ class Reader:
         self, run_id: str, key: str, start_step: int | None, end_step: int | None
     ) -> MetricArrays:
         steps, timestamps, values = array("q"), array("q"), array("d")
-        path = f"{_run_path(run_id)}/metrics/{quote(key, safe='')}"
+        path = f"{_run_path(run_id)}/metrics/{quote(checks.key(key), safe='')}"
         query: dict[str, Any] = {"limit": POINTS_PER_PAGE}
         if start_step is not None:
             query["start_step"] = start_step
@@ -173,18 +173,18 @@ class Reader:
         return tenant_headers(run_id, self._tenant)
 
 
-def _run_path(run_id: str) -> str:
-    plain = parse_run_id(run_id)
+def _run_path(run_id: object) -> str:
+    plain = parse_run_id(run_id) if isinstance(run_id, str) else None
     if plain is None:
         raise WrongUse(f"{run_id!r} is no run id")
     return f"{BASE}/runs/{plain}"
 
 
-def _artifact_path(run_id: str, path: str) -> str:
-    parts = path.split("/")
-    if not path or any(part in ("", ".", "..") for part in parts):
+def _artifact_path(run_id: str, path: object) -> str:
+    parts = path.split("/") if isinstance(path, str) else []
+    if not parts or any(part in ("", ".", "..") for part in parts):
         raise WrongUse(f"{path!r} is no path of an artifact")
-    return f"{_run_path(run_id)}/artifacts/{quote(path, safe='/')}"
+    return f"{_run_path(run_id)}/artifacts/{quote('/'.join(parts), safe='/')}"
 
 
 def _columns(response: Response) -> ColumnarReply:

@@ -158,11 +158,10 @@ class ActiveRun:
         spool, sender = self._spool, self._sender
         if spool is not None and not done:
             self._tell_what_waits(spool)
-        if spool is not None and (done or sender is None):
-            self.retire(spool)
+        retired = spool is not None and (done or sender is None) and self.retire(spool)
         if sender is not None:
             sender.finish(deadline if done else 0.0)
-        elif spool is not None:
+        elif spool is not None and retired:
             spool.close()
         if done:
             LIFECYCLE.remove(self)
@@ -226,17 +225,25 @@ class ActiveRun:
                 self._notices.once("disk", text, spool.trouble)
         if drained and sender is not None:
             sender.wake()
+        LIFECYCLE.take_up_sigterm()
         return drained
+
+    @property
+    def is_busy_here(self) -> bool:
+        """Whether this is a signal handler on top of one of our own writes."""
+        return self._buffer.is_busy_here
 
     def retire(self, spool: Spool) -> bool:
         """Before the sender ends: is there really nothing more?  Then the spool goes.
 
-        Asked by whoever waits for the end too, since a signal handler may be waiting for it on top
-        of a drain, whose lock the sender would not get.
+        Asked by whoever waits for the end too: a signal handler may do so on top of this lock,
+        which the sender would not get.
         """
         if self._spool is not spool:
             return True  # let go before
         with self._buffer.lock:
+            if self._buffer.busy:
+                return False
             self._buffer.room = 0
             if self._sender is not None and (spool.acked < spool.end or self._buffer.pending):
                 return False
@@ -256,12 +263,10 @@ class ActiveRun:
             self._sender.forget()
         if self._spool is not None:
             self._spool.forget()
-        next_step = self._buffer.next_step
         self._spool = self._sender = None
         self._ends = False
         self._deadline = None
-        self._buffer = Buffer(0, self._spill, self._wrong)
-        self._buffer.next_step = next_step
+        self._buffer = self._buffer.successor()
 
     def _write(self, frames: list[bytes], items: int, essential: bool) -> bool:
         """Into the spool, which is made where there is none: at the start, in a forked child, and
@@ -292,7 +297,7 @@ class ActiveRun:
     def _settle(self, deadline: float) -> bool:
         """Whether all that is logged by now was acknowledged before the deadline."""
         while not self.drain():
-            if time.monotonic() >= deadline:
+            if self.is_busy_here or time.monotonic() >= deadline:
                 return False
             time.sleep(0.01)
         spool, sender = self._spool, self._sender
@@ -317,7 +322,7 @@ class ActiveRun:
 
     def _put_artifacts(self, path: str | Path, under: str | None) -> None:
         copied = self._config.artifact_copy_bytes
-        for record in to_records(Path(path), under, copied, self._wrong):
+        for record in to_records(path, under, copied, self._wrong):
             self._buffer.put(record)
             self.drain()  # files are large: not one of them waits in memory
 

@@ -11,19 +11,23 @@ from typing import Final, Protocol
 from stepwell.records import MAGIC
 
 SUFFIX: Final = ".spool"
-
-
 MAX_PIECES: Final = 1_000
 """The system takes 1,024 at once."""
 
 
 class Segment(Protocol):
-    """One writer appends; one reader, perhaps in another thread, reads below ``size``."""
+    """One writer appends until it seals; one reader, perhaps in another thread, reads below
+    ``size``.  ``gone``: somebody removed the file, and what was in it.
+    """
 
     size: int
+    gone: bool
 
     def append(self, pieces: list[bytes], size: int) -> None:
         """All of the pieces, ``size`` bytes together, or nothing.  Raises OSError."""
+
+    def seal(self) -> None:
+        """It grows no more."""
 
     def read(self, offset: int, length: int) -> bytes: ...
 
@@ -33,36 +37,55 @@ class Segment(Protocol):
 
 
 class FileSegment:
-    """A file.  Appended with O_APPEND and no fsync: it survives its process, not a power cut."""
+    """A file.  Appended with O_APPEND and no fsync: it survives its process, not a power cut.
+
+    Open while it is written to, and from its first read on: a spool of gigabytes must not take the
+    training's file descriptors.
+    """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND if create else os.O_RDONLY
         self.path = path
-        self._fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
-        self.size = os.fstat(self._fd).st_size
-        if create:
-            try:
-                self.append([MAGIC], len(MAGIC))
-            except OSError:
-                self.remove()
-                raise
+        self.size = 0
+        self.gone = False
+        self._append_fd = self._read_fd = -1
+        if not create:
+            self.size = path.stat().st_size
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._append_fd = os.open(path, flags, 0o600)
+        try:
+            self.append([MAGIC], len(MAGIC))
+        except OSError:
+            self.remove()
+            raise
 
     def append(self, pieces: list[bytes], size: int) -> None:
         if len(pieces) > MAX_PIECES:
             pieces = [b"".join(pieces)]
-        if os.writev(self._fd, pieces) == size:
-            # The file's own end, since a signal handler may have appended between these two lines.
-            self.size = os.lseek(self._fd, 0, os.SEEK_CUR)
+        if os.writev(self._append_fd, pieces) == size:
+            self.size += size
             return
         # The disk is nearly full.  A torn frame in the middle would hide what is appended later.
-        os.ftruncate(self._fd, self.size)
+        os.ftruncate(self._append_fd, self.size)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
+    def seal(self) -> None:
+        fd, self._append_fd = self._append_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self._fd, length, offset)
+        if self._read_fd < 0:
+            try:
+                self._read_fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                self.gone = True
+                return b""
+        return os.pread(self._read_fd, length, offset)
 
     def close(self) -> None:
-        fd, self._fd = self._fd, -1
+        self.seal()
+        fd, self._read_fd = self._read_fd, -1
         if fd >= 0:
             os.close(fd)
 
@@ -75,6 +98,8 @@ class FileSegment:
 class MemorySegment:
     """The same in memory."""
 
+    gone = False
+
     def __init__(self) -> None:
         self._data = bytearray(MAGIC)
         self.size = len(self._data)
@@ -82,6 +107,8 @@ class MemorySegment:
     def append(self, pieces: list[bytes], size: int) -> None:
         self._data += b"".join(pieces)
         self.size = len(self._data)
+
+    def seal(self) -> None: ...
 
     def read(self, offset: int, length: int) -> bytes:
         return bytes(self._data[offset : offset + length])

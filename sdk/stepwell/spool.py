@@ -97,7 +97,8 @@ class Spool:
         slack = ESSENTIAL_BYTES if essential else 0
         current = self._segments[self._last]
         in_memory = isinstance(current, MemorySegment)
-        if current.size >= SEGMENT_BYTES or (in_memory and self._disk_is_due()):
+        full = current.size >= SEGMENT_BYTES or current.gone
+        if full or (in_memory and self._disk_is_due()):
             current = self._rotate()
         written = False
         if isinstance(current, FileSegment) and self._fits(size, slack):
@@ -140,9 +141,7 @@ class Spool:
         number = self._last + 1
         if self.folder is not None and time.monotonic() >= self._retry_disk:
             try:
-                while (path := self.folder / f"{number:08d}{SUFFIX}").exists():
-                    number += 1  # a signal handler came in between, and was as far as this
-                segment = FileSegment(path, create=True)
+                segment = FileSegment(self.folder / f"{number:08d}{SUFFIX}", create=True)
                 self.trouble = ""
             except OSError as error:
                 self._distrust(error)
@@ -156,6 +155,8 @@ class Spool:
             segment.append([head], len(head))
         if isinstance(segment, FileSegment):
             self._written += segment.size
+        if self._last:
+            self._segments[self._last].seal()
         self._segments[number] = segment
         self._last = number
         return segment
@@ -197,12 +198,10 @@ class Spool:
         spool = cls(config, Head("", "", ""))
         spool.folder, spool._owner = folder, owner
         try:
-            for path in sorted(folder.glob(f"*{SUFFIX}")):
-                spool._segments[int(path.stem)] = FileSegment(path)
+            starts = [spool._add(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
         except (OSError, ValueError) as error:
             spool.forget()
             raise OSError(f"{folder}: {error}") from error
-        starts = [segment.read(0, len(MAGIC)) for segment in spool._segments.values()]
         if not all(MAGIC.startswith(start) for start in starts):
             spool.forget()  # a newer client's, or no spool at all: never touched
             return None
@@ -213,6 +212,14 @@ class Spool:
         heads = (spool._head_of(number) for number in sorted(spool._segments))
         spool.head = next((head for head in heads if head), spool.head)
         return spool
+
+    def _add(self, path: Path) -> bytes:
+        """A segment that is there; returns how it starts."""
+        segment = FileSegment(path)
+        self._segments[int(path.stem)] = segment
+        start = segment.read(0, len(MAGIC))
+        segment.close()
+        return start
 
     def read(self, budget: int) -> Window:
         """What follows the acknowledged place, about ``budget`` bytes; no records: nothing yet."""
@@ -342,15 +349,18 @@ def leftover(folder: Path, config: Config) -> Spool | None:
 
 def _new_folder(spool_dir: Path, run_id: str) -> tuple[Path, Ownership]:
     spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for _ in range(8):
-        folder = spool_dir / f"{run_id}-{os.urandom(4).hex()}"
-        folder.mkdir(mode=0o700)
-        # Between these two lines another process may take the empty folder for a leftover.
-        with contextlib.suppress(FileNotFoundError):
-            owner = take(folder / "owner", create=True)
-            if owner is not None:
-                return folder, owner
-    raise OSError(f"cannot own a folder in {spool_dir}")
+    name = f"{run_id}-{os.urandom(4).hex()}"
+    # Owned before it has its name: nobody may take it for a leftover in between.
+    unborn = spool_dir / f".{name}"
+    unborn.mkdir(mode=0o700)
+    owner = take(unborn / "owner", create=True)
+    if owner is None:
+        raise OSError(f"cannot own a folder in {spool_dir}")
+    try:
+        return unborn.rename(spool_dir / name), owner
+    except OSError:
+        owner.release()
+        raise
 
 
 def _remove(folder: Path, *, keep: bool) -> None:

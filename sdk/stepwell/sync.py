@@ -138,10 +138,11 @@ class Sync:
                 self.bar.show(left, f"run {spool.head.run_id}")
             except Trouble as trouble:
                 pause = max(trouble.after_s, backoff.next_s())
-                if time.monotonic() + pause > patience:
-                    self._given_up.add(url)
+                if trouble.refused or time.monotonic() + pause > patience:
+                    if not trouble.refused:
+                        self._given_up.add(url)
                     self._fail(spool.folder, str(trouble))
-                    self.refused += delivery.refused
+                    self.refused += delivery.refused + trouble.refused
                     return
                 time.sleep(pause)
         self.sent += 1

@@ -91,20 +91,28 @@ class ExperimentTracker:
 
         Use it in a ``with`` block, or call ``end`` on it.
         """
-        asked = _Asked(experiment_name, run_config or RunConfig(), run_id, run_name, tags, params)
         try:
-            return self._start(asked)
+            config = self._config_of(run_config)
+            return self._start(_Asked(experiment_name, config, run_id, run_name, tags, params))
         except WrongUse:
             raise
         except Exception as error:  # noqa: BLE001 - a training must outlive any bug of ours
             self._wrong(f"no run could be started ({type(error).__name__}: {error})")
             return self._inert()
 
+    def _config_of(self, given: object) -> RunConfig:
+        if isinstance(given, RunConfig):
+            return given
+        if given is None:
+            return RunConfig()
+        self._wrong(f"run_config is a RunConfig, not {type(given).__name__}; it is passed over")
+        return RunConfig()
+
     def _start(self, asked: _Asked) -> ActiveRun:
-        tenant = asked.config.tenant_id or self.config.tenant
+        tenant = str(asked.config.tenant_id or self.config.tenant)
         given_id = asked.run_id or asked.config.run_id or self.config.run_id
         known_id = None if given_id is None else parse_run_id(str(given_id))
-        if not _TENANT.fullmatch(str(tenant)):
+        if not _TENANT.fullmatch(tenant):
             self._wrong(f"{tenant!r} is no tenant name; nothing is logged")
             return self._inert()
         if given_id is not None and known_id is None:
@@ -141,7 +149,7 @@ class ExperimentTracker:
             user_id=self._text("user_id", config.user_id, MAX_NAME_CHARS),
             run_id=head.run_id,
             start_time=time.time_ns() // 1_000_000 if started is None else self._millis(started),
-            parent_run_id=config.parent_run_id,
+            parent_run_id=self._text("parent_run_id", config.parent_run_id, MAX_NAME_CHARS),
         )
 
     def _inert(self) -> ActiveRun:
@@ -221,7 +229,7 @@ class ExperimentTracker:
 
     def _settle(self, run_id: str | None) -> None:
         """What this process logged into a run, or into any, should be there to be read."""
-        wanted = None if run_id is None else parse_run_id(run_id)
+        wanted = parse_run_id(run_id) if isinstance(run_id, str) else None
         deadline = time.monotonic() + self.config.exit_timeout_s
         for run in list(LIFECYCLE.runs.values()):
             if run_id is None or run.run_id == wanted:

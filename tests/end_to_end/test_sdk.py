@@ -239,8 +239,12 @@ def test_a_deleted_run_refuses_and_the_training_goes_on(tracker: ExperimentTrack
 def test_errors_of_reading_say_what_is_wrong(tracker: ExperimentTracker):
     with pytest.raises(NotFound):
         tracker.get_run(new_run_id(tracker.config.tenant))
-    with pytest.raises(WrongUse):
-        tracker.get_run("nonsense")
+    for run_id in ("nonsense", None, 5):
+        with pytest.raises(WrongUse):
+            tracker.get_run(run_id)  # type: ignore[arg-type]
+    for key in (None, 5, "", "k" * 251):
+        with pytest.raises(WrongUse):
+            tracker.get_metric_history(new_run_id("default"), key)  # type: ignore[arg-type]
     with pytest.raises(Unreachable):
         ExperimentTracker("http://127.0.0.1:9").get_run("0" * 32)
     for kind in (Denied, Unavailable, Refused, NotFound, ServerError, Unreachable):
@@ -288,3 +292,37 @@ def test_a_call_of_more_than_a_request_can_carry_arrives(tracker: ExperimentTrac
     run.log_metrics(dict.fromkeys(keys, 2.0), step=1)
     assert run.end(timeout_s=60)
     assert list(tracker.get_metric_arrays(run.run_id, keys[-1]).values) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("sizes", [(0,), (0, 3), (3, 0), (3, 0, 3), (0, 0)], ids=str)
+def test_a_series_without_a_point_is_no_series(
+    sizes: tuple[int, ...], tracker: ExperimentTracker, http: Http
+):
+    """A client may send one in columns; storage must never see it."""
+    import struct
+    import urllib.request
+
+    import msgspec
+
+    from stepwell import wire
+
+    with tracker.start_run("empty series") as run:
+        assert run.flush()
+    columns = [struct.pack(f"<{size}q", *range(size)) for size in sizes]
+    series = [
+        wire.ColumnarSeries(f"k{number}", column, column, bytes(len(column)))
+        for number, column in enumerate(columns)
+    ]
+    request = urllib.request.Request(
+        f"{tracker.config.url}/api/v1/experiments/runs/{run.run_id}/log-batch",
+        msgspec.msgpack.encode(wire.ColumnarBatch(wire.COLUMNS_FORMAT, series)),
+        {"Content-Type": wire.COLUMNS},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.status == 200
+    for number, size in enumerate(sizes):
+        found = tracker.get_metric_arrays(run.run_id, f"k{number}")
+        assert list(found.steps) == list(range(size))
+    assert tracker.get_run(run.run_id).metrics.keys() == {
+        f"k{number}" for number, size in enumerate(sizes) if size
+    }

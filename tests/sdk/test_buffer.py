@@ -76,12 +76,13 @@ CALLS = st.lists(
 @given(CALLS, st.integers(1, 20))
 def test_what_is_drained_is_what_was_logged(calls: list[Any], room: int):
     buffer, sink = make(room)
-    expected, next_step = [], 0
+    expected: list[tuple[str, int, int, bytes]] = []
+    steps = [-1]
     for metrics, step, stamp, drain in calls:
-        at = next_step if step is None else step
+        at = max(steps) + 1 if step is None else step
         buffer.add(metrics, step, 5 if stamp is None else stamp)
         if metrics:
-            next_step = max(next_step, at + 1)
+            steps = [at] if not expected else [*steps, at]
         for key, value in metrics.items():
             bits = struct.pack("<d", float(value))
             expected.append((key, at, 5 if stamp is None else stamp, bits))
@@ -313,3 +314,55 @@ def test_texts_keep_their_order():
 def test_run_metrics_are_frozen():
     with pytest.raises(AttributeError):
         RunMetrics({"a": 1.0}).step = 5  # type: ignore[misc]
+
+
+def test_a_handler_that_logs_and_drains_on_top_of_a_drain_loses_nothing():
+    """SLURM's SIGUSR1, say: its handler logs, flushes and lets the training go on."""
+    buffer, sink = make(room=20)
+    handled: list[bool] = []
+
+    def write(frames: list[bytes], items: int, essential: bool) -> bool:
+        if not handled:
+            for step in range(10, 50):
+                buffer.add({"x": step, "y": step}, step)  # full again and again
+            buffer.put(Tags({"signal": "USR1"}))
+            handled.append(buffer.drain(sink))
+            assert buffer.is_busy_here
+        return sink(frames, items, essential)
+
+    for step in range(9):
+        buffer.add({"x": step, "y": step}, step)
+    assert buffer.drain(write)
+    assert handled == [False]
+    assert not buffer.is_busy_here
+    buffer.add({"x": 50, "y": 50}, 50)
+    assert buffer.drain(sink)
+    expected = [(step, float(step)) for step in [*range(9), *range(10, 51)]]
+    assert sink.values("x") == sink.values("y") == expected
+    assert Tags({"signal": "USR1"}) in parse(sink.data).records
+
+
+def test_the_step_after_a_negative_one_is_one_more():
+    buffer, sink = make()
+    buffer.add({"a": 0.0}, -7)
+    buffer.add({"a": 1.0})
+    buffer.add({"b": 2.0})
+    buffer.drain(sink)
+    assert sink.values("a") == [(-7, 0.0), (-6, 1.0)]
+    assert sink.values("b") == [(-5, 2.0)]
+
+
+def test_a_wrong_value_takes_no_step_from_another_thread():
+    """Whoever failed gives its step back, but not after somebody else went on."""
+    buffer, sink = make()
+    buffer.add({"a": 0.0}, 0)
+
+    class Slow:
+        def __float__(self) -> float:
+            buffer.add({"a": 1.0})
+            raise ValueError("no number")
+
+    buffer.add({"a": Slow()})
+    buffer.add({"a": 2.0})
+    buffer.drain(sink)
+    assert len({step for step, _ in sink.values("a")}) == len(sink.values("a"))

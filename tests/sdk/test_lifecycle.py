@@ -230,6 +230,46 @@ def test_sigterm_at_any_moment_of_a_busy_loop_loses_nothing_that_was_logged(
     assert folders(spool_dir) == []
 
 
+def test_a_handler_that_logs_in_the_middle_of_a_busy_loop_loses_nothing(
+    server: FaultServer, spool_dir: Path
+):
+    """It interrupts logging calls and writes into the spool, and the training goes on."""
+    body = """
+    beats, inside = 0, False
+    def handle(*_):
+        global beats, inside
+        if inside:
+            return
+        inside = True
+        run.log_metrics({f"beat/{n}": beats for n in range(10)}, step=beats)
+        run.set_tag("beats", beats)
+        if beats % 20 == 0:
+            run.flush(timeout_s=0)
+        beats, inside = beats + 1, False
+    signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    step, until = 100, time.monotonic() + 1
+    while time.monotonic() < until:
+        run.log_metric("loss", step, step=step)
+        step += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print(run.run_id, step, beats, run.end(timeout_s=30), flush=True)
+    """
+    script = Script(server.url, spool_dir, body, buffer_points=50)
+    assert script.process.stdout is not None
+    run_id, steps, beats, ended = script.process.stdout.readline().split()
+    assert script.result() == (0, "")
+    assert ended == "True"
+    stored = server.runs[run_id]
+    assert stored.values("loss") == [(step, float(step)) for step in range(int(steps))]
+    for number in range(10):
+        expected = [(beat, float(beat)) for beat in range(int(beats))]
+        assert stored.values(f"beat/{number}") == expected
+    assert int(beats) > 50
+    assert stored.tags == {"beats": str(int(beats) - 1)}
+    assert all(series for series in stored.points.values())
+
+
 FORKS = {
     "os.fork": """
     pid = os.fork()

@@ -1,5 +1,6 @@
 """Who owns a spool: a living process, for exactly as long as it lives."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -38,6 +39,15 @@ from stepwell.ownership import take
 assert take(Path(sys.argv[1]), create=True)
 print(1, flush=True)
 time.sleep(60)
+"""
+
+
+ONLY_IF_FREE = """
+import fcntl, sys
+from pathlib import Path
+from stepwell import ownership
+ownership.fcntl.flock = fcntl.lockf
+sys.exit(ownership.take(Path(sys.argv[1])) is not None)
 """
 
 
@@ -119,14 +129,45 @@ def test_a_child_that_forgets_leaves_the_lock_to_its_parent(path: Path):
         ({}, True),
         ({"started": "12345"}, False),
         ({"pid": 2**22 - 3}, False),
-        ({"host": "another"}, True),
-        ({"pid": 2**22 - 3, "host": "another"}, True),
+        ({"host": "another 1"}, True),
+        ({"pid": 2**22 - 3, "host": "another 1"}, True),
+        ({"boot": "0" * 36}, False),
+        ({"boot": "b" * 36 + "pid:[2]", "pid": 2**22 - 3}, True),
     ],
-    ids=["us", "its number was used again", "gone", "another host", "gone from another host"],
-)
-def test_without_locks_host_process_and_start_decide(change: dict[str, object], *, lives: bool):
-    text = msgspec.json.encode(msgspec.structs.replace(ownership._myself(), **change))
-    assert ownership._lives(text) is lives
+    ids=[
+        "us", "its number was used again", "gone", "another host", "gone from another host",
+        "before the machine was started again", "another container",
+    ],
+)  # fmt: skip
+def test_without_locks_host_boot_process_and_start_decide(
+    change: dict[str, object], monkeypatch: pytest.MonkeyPatch, *, lives: bool
+):
+    us = msgspec.structs.replace(ownership._myself(), host="h 1", boot="b" * 36 + "pid:[1]")
+    monkeypatch.setattr(ownership, "_myself", lambda: us)
+    assert ownership._lives(msgspec.json.encode(msgspec.structs.replace(us, **change))) is lives
+
+
+def test_a_restart_of_a_machine_without_an_id_proves_nothing(monkeypatch: pytest.MonkeyPatch):
+    """It may be another one of the same name."""
+    us = msgspec.structs.replace(ownership._myself(), host="localhost ", boot="b" * 36)
+    monkeypatch.setattr(ownership, "_myself", lambda: us)
+    assert ownership._lives(msgspec.json.encode(msgspec.structs.replace(us, boot="c" * 36)))
+
+
+def test_a_process_never_takes_its_own_file_where_locks_belong_to_processes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """POSIX locks do, and what emulates flock by them."""
+    monkeypatch.setattr("stepwell.ownership.fcntl.flock", fcntl.lockf)
+    owner = take(path, create=True)
+    assert owner is not None
+    assert take(path) is None
+    process = subprocess.run([sys.executable, "-c", ONLY_IF_FREE, str(path)])
+    assert process.returncode == 0
+    owner.release()
+    again = take(path)
+    assert again is not None
+    again.release()
 
 
 def test_a_torn_owner_file_owns_nothing():

@@ -280,6 +280,10 @@ def test_wrong_use_is_said_once_and_costs_that_item_only(
         run.log_params({"long": "x" * 8_001, "kept": 1, "nul": "a\0b"})
         run.set_tag("surrogate", "\ud800")
         run.log_artifact("/does/not/exist")
+        run.log_artifact(None)  # type: ignore[arg-type]
+        run.log_artifact("a\0b")
+        run.log_artifact(__file__, "../up")
+        assert run.wrong_uses == 16
         run.log_metrics({"good": 3.0})
     stored = server.only_run()
     assert stored.values("good") == [(0, 1.0), (1, 3.0)]
@@ -296,8 +300,9 @@ def test_strict_raises_where_it_happened(server: FaultServer, settings: Callable
             run.log_metrics({"bad": "text"})
         with pytest.raises(WrongUse):
             run.log_param("nul", "\0")
-        with pytest.raises(WrongUse):
-            run.log_artifact("/does/not/exist")
+        for path in ("/does/not/exist", None, "a\0b"):
+            with pytest.raises(WrongUse):
+                run.log_artifact(path)  # type: ignore[arg-type]
         run.log_metric("good", 1.0)
     assert server.only_run().values("good") == [(0, 1.0)]
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -176,6 +177,43 @@ def test_segments_that_are_done_go_while_the_run_goes_on(
         assert read_all(spool) == [tag(number)]
         assert spool.folder is not None
         assert len(list(spool.folder.glob("*.spool"))) <= 2
+    spool.close()
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_long_outage_does_not_take_the_trainings_file_descriptors(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+):
+    """8 GiB are a thousand segments, and a process may open about as many files."""
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 100)
+    before = open_files()
+    spool = Spool.create(config, HEAD)
+    put(spool, *map(tag, range(2_000)))
+    assert len(spool._segments) > 300
+    assert open_files() - before <= 4
+    abandon(spool)
+    spool = adopt(config)
+    assert open_files() - before <= 4
+    assert read_all(spool) == [tag(number) for number in range(2_000)]
+    spool.close()
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("read_before", [False, True])
+def test_a_folder_that_somebody_removes_costs_what_was_in_it_at_most(
+    config: Config, read_before: bool
+):
+    spool = Spool.create(config, HEAD)
+    put(spool, tag(0))
+    if read_before:
+        assert spool.read(1_000).records == [tag(0)]
+    shutil.rmtree(config.spool_dir)
+    assert read_all(spool) == ([tag(0)] if read_before else [])
+    put(spool, tag(1), tag(2))
+    assert read_all(spool) == [tag(1), tag(2)]
     spool.close()
 
 

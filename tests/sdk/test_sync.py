@@ -2,6 +2,7 @@
 
 import io
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,6 +133,26 @@ def test_what_is_refused_is_told_by_its_own_code(
     assert (spool_dir / "refused" / f"{run.run_id}.jsonl").exists()
     assert "1 items refused" in capsys.readouterr().err
     assert main([]) == 0
+
+
+def test_a_run_that_is_refused_stays_and_is_told_by_that_code_too(
+    server: FaultServer, offline: Callable[..., ActiveRun], spool_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    """Its experiment was deleted, say: without a run there is nowhere to send to."""
+    run, other = offline(), offline()
+    server.refuse = lambda kind, _, it: (
+        (409, "its experiment is deleted") if kind == "run" and it.run_id == run.run_id else None
+    )
+    begun = time.monotonic()
+    assert main([]) == 3
+    assert time.monotonic() - begun < 5  # waiting would be of no use
+    assert "its experiment is deleted" in capsys.readouterr().err
+    assert server.runs.keys() == {other.run_id}
+    assert [folder.name[:32] for folder in folders(spool_dir)] == [run.run_id]
+    server.refuse = lambda *_: None
+    assert main([]) == 0
+    assert len(server.runs[run.run_id].values("loss")) == 100
 
 
 def test_a_running_process_keeps_what_it_has(

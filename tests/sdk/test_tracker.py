@@ -97,6 +97,9 @@ def test_a_run_of_another_tenant_is_joined_by_its_id_alone(
         {"run_config": RunConfig(start_time=datetime(2024, 1, 1))},  # noqa: DTZ001
         {"run_config": RunConfig(tags="nonsense")},  # type: ignore[arg-type]
         {"params": {"a": "\0"}},
+        {"run_config": {"run_name": "a dict"}},
+        {"run_config": RunConfig(parent_run_id="x" * 501)},
+        {"run_id": 5},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
@@ -112,6 +115,19 @@ def test_a_wrong_argument_costs_itself_and_not_the_training(
     settings(strict=1)
     with pytest.raises(WrongUse):
         ExperimentTracker(server.url).start_run(**wrong)
+
+
+def test_whatever_a_run_config_holds_the_run_is_created(
+    server: FaultServer, tracker: ExperimentTracker
+):
+    """A record that this client itself could not read back would never be sent."""
+    odd: dict[str, Any] = {"user_id": 7, "parent_run_id": 7, "tenant_id": 7, "description": 7}
+    with tracker.start_run(7, RunConfig(7, **odd)) as run:  # type: ignore[arg-type]
+        run.log_metric("loss", 1.0)
+    stored = server.only_run()
+    assert stored.values("loss") == [(0, 1.0)]
+    assert (stored.created.name, stored.created.parent_run_id) == ("7", "7")
+    assert run.tenant == "7"
 
 
 def test_nothing_at_all_can_make_start_run_raise(

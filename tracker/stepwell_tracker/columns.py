@@ -92,6 +92,9 @@ def from_columns(body: wire.ColumnarBatch) -> Batch:
             raise _bad_lengths(i, one)
     keys = [one.key for one in series]
     check_keys(keys, lambda key: f"series[{keys.index(key)}].key")
+    if not all(one.steps for one in series):  # storage knows no series without a point
+        series = [one for one in series if one.steps]
+        keys = [one.key for one in series]
     if len(series) == 1:
         steps, timestamps, values = series[0].steps, series[0].timestamps, series[0].values
     else:
