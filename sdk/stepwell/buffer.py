@@ -19,10 +19,21 @@ from msgspec import Struct
 
 from stepwell import checks
 from stepwell.errors import WrongUse
-from stepwell.records import CELL, AnyRecord, File, Points, count, frame, frame_of_rows
+from stepwell.records import (
+    CELL,
+    AnyRecord,
+    Console,
+    File,
+    Points,
+    count,
+    frame,
+    frame_of_rows,
+)
 
 MAX_SHAPES: Final = 512
 MAX_LOOSE: Final = 1_000
+BULKY: Final = (Points, Console, File)
+"""What the spool's bound stops."""
 STALL_S: Final = 0.1
 """How long a full buffer waits for a write that is under way; a longer stall is not waited for."""
 
@@ -175,7 +186,7 @@ class Buffer:
             for shape, rows in taken:
                 del shape.rows[: len(rows)]
             for record in loose:
-                write([frame(record)], count(record), not isinstance(record, File | Points))
+                write([frame(record)], count(record), not isinstance(record, BULKY))
             del self._loose[: len(loose)]
         finally:
             self.busy = False

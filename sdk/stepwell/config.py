@@ -30,6 +30,8 @@ class Config(Struct, frozen=True):
     run_id: str | None = None
     rank: int | None = None
     strict: bool = False
+    console: bool = False
+    system_s: float = 0.0
     buffer_points: int = 10_000
     buffer_age_ms: int = 500
     spool_bytes: int = 8 * 1024**3
@@ -126,6 +128,8 @@ SETTINGS: Final = (
     Setting("run_id", _text, "join this run"),
     Setting("rank", _whole, "this process among the run's writers; else `RANK`, `SLURM_PROCID`"),
     Setting("strict", _flag, "`1`: wrong use raises `WrongUse` instead of warning"),
+    Setting("console", _flag, "`1`: what is printed goes to the run's console too"),
+    Setting("system_s", _seconds, "how often CPU, memory and GPUs are logged; 0: never"),
     Setting("buffer_points", _whole, "how many points memory alone may hold"),
     Setting("buffer_age_ms", _whole, "how old a point in memory alone may become"),
     Setting("spool_bytes", _whole, "how large the spool folder may become"),

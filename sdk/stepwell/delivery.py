@@ -20,10 +20,21 @@ import msgspec
 
 from stepwell.errors import BadReply, ServerError, StepwellError, Unreachable
 from stepwell.records import CELL, Create, End, File, FileLink, Resume
-from stepwell.requests import Heartbeat, Part, Series, Texts, plan, request, split
+from stepwell.requests import (
+    Heartbeat,
+    Lines,
+    Part,
+    Series,
+    Texts,
+    last_lines,
+    plan,
+    request,
+    split,
+    without,
+)
 from stepwell.spool import Spool, Window
 from stepwell.transport import Response, Transport, decoded, error_of
-from stepwell.wire import ArtifactReply, BatchReply, EndReply
+from stepwell.wire import ArtifactReply, BatchReply, ConsolePage, ConsoleReply, EndReply
 
 REFUSED: Final = (400, 409, 413, 422)
 """Set aside; every other answer that is not success is retried."""
@@ -81,6 +92,8 @@ class Delivery:
         self._parts: deque[Part] = deque()
         self._window: Window | None = None
         self._blame: dict[str, int] = {}
+        # Whether the last request, or a dead process's, may have been taken without our hearing.
+        self._doubtful = True
 
     def step(self) -> bool:
         """One exchange.  False: nothing waits.  Raises Trouble: the same again later."""
@@ -105,13 +118,27 @@ class Delivery:
 
     def _exchange(self, part: Part) -> None:
         try:
-            self._digest(part, self._send(part))
+            if isinstance(part, Lines) and self._doubtful:
+                part = self._parts[0] = self._unknown(part)
+            self._doubtful = True
+            if items(part):
+                self._digest(part, self._send(part))
         except FileChanged as error:
             self._set_aside(part, str(error))
         except ServerError as error:
+            self._doubtful = False
             self._refuse(part, error)
             return
+        self._doubtful = False
         self._parts.popleft()
+
+    def _unknown(self, part: Lines) -> Lines:
+        """Points, texts and files may be sent blindly again; lines would be there twice."""
+        try:
+            response = self._checked(self._transport.send(last_lines(part, self.spool.head)), None)
+            return without(part, decoded(response, ConsolePage).lines)
+        except (Unreachable, BadReply) as error:
+            raise Trouble(str(error)) from error
 
     def _send(self, part: Part) -> Response:
         _breathe()
@@ -147,6 +174,8 @@ class Delivery:
                 self._heard(run.name, run.stop_requested)
             elif isinstance(part, End):
                 decoded(response, EndReply)
+            elif isinstance(part, Lines):
+                decoded(response, ConsoleReply)
             elif isinstance(part, Series | Texts | Heartbeat):
                 self._heard(None, decoded(response, BatchReply).stop_requested)
         except BadReply as error:
@@ -175,7 +204,7 @@ class Delivery:
             worst = min(self._blame.get(series.key, 0) for series in part.series)
             if worst >= MAX_REFUSED_IN_A_ROW:
                 return True
-        if not isinstance(part, Series | Texts) or error.status != 409:
+        if not isinstance(part, Series | Texts | Lines) or error.status != 409:
             return False
         try:
             self._send(Heartbeat())
@@ -266,6 +295,8 @@ def items(part: Part) -> int:
     """How many things a part holds."""
     if isinstance(part, Series):
         return sum(len(series.steps) // CELL for series in part.series)
+    if isinstance(part, Lines):
+        return len(part.lines)
     return len(part.items) if isinstance(part, Texts) else 1
 
 
@@ -277,6 +308,8 @@ def describe(part: Part) -> str:
     if isinstance(part, Texts):
         names = [f"{'tag' if tag else 'parameter'} {key!r}" for tag, key, _ in part.items[:3]]
         return ", ".join(names) + (", ..." if len(part.items) > 3 else "")
+    if isinstance(part, Lines):
+        return f"{len(part.lines):,} console lines"
     if isinstance(part, File | FileLink):
         return f"artifact {part.path!r}"
     return type(part).__name__.lower()

@@ -14,7 +14,7 @@ from zlib import crc32
 import msgspec
 from msgspec import Struct
 
-from stepwell.wire import CreateRun, EndStatus
+from stepwell.wire import CreateRun, EndStatus, Stream
 
 MAGIC: Final = b"stepwell-spool1\n"
 FRAME: Final = Layout("<II")
@@ -61,6 +61,12 @@ class Tags(Record, tag="tags"):
     values: dict[str, str]
 
 
+class Console(Record, tag="console"):
+    """Lines that the training printed: stream, time in ms, text."""
+
+    lines: list[tuple[Stream, int, str]]
+
+
 class File(Record, tag="file"):
     """A small artifact, as it was when it was logged."""
 
@@ -82,7 +88,7 @@ class End(Record, tag="end"):
     end_time: int
 
 
-AnyRecord = Head | Create | Resume | Points | Params | Tags | File | FileLink | End
+AnyRecord = Head | Create | Resume | Points | Params | Tags | Console | File | FileLink | End
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyRecord)
@@ -94,6 +100,8 @@ def count(record: AnyRecord) -> int:
         return record.count
     if isinstance(record, Params | Tags):
         return len(record.values)
+    if isinstance(record, Console):
+        return len(record.lines)
     return 0 if isinstance(record, Head) else 1
 
 

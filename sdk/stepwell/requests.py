@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Final
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from stepwell.ids import hash_of_run_id, parse_run_id
 from stepwell.records import (
     CELL,
     AnyRecord,
+    Console,
     Create,
     End,
     File,
@@ -31,10 +33,14 @@ from stepwell.wire import (
     TENANT_HEADER,
     ColumnarBatch,
     ColumnarSeries,
+    ConsoleEntry,
+    ConsoleLine,
+    ConsoleLines,
     CreateRun,
 )
 
 BASE: Final = "/api/v1/experiments"
+MAX_LINES: Final = 5_000
 
 _json = msgspec.json.Encoder()
 _msgpack = msgspec.msgpack.Encoder()
@@ -52,11 +58,17 @@ class Texts(Struct):
     items: list[tuple[bool, str, str]]
 
 
+class Lines(Struct):
+    """Some of the console."""
+
+    lines: list[ConsoleLine]
+
+
 class Heartbeat(Struct):
     """An empty batch."""
 
 
-Part = Create | Resume | Series | Texts | File | FileLink | End | Heartbeat
+Part = Create | Resume | Series | Texts | Lines | File | FileLink | End | Heartbeat
 
 
 def plan(records: Sequence[AnyRecord]) -> list[Part]:
@@ -66,6 +78,8 @@ def plan(records: Sequence[AnyRecord]) -> list[Part]:
     points = [r for r in records if isinstance(r, Points)]
     if points:
         parts.append(Series(columns(points)))
+    lines = [ConsoleLine(*line) for r in records if isinstance(r, Console) for line in r.lines]
+    parts += [Lines(lines[at : at + MAX_LINES]) for at in range(0, len(lines), MAX_LINES)]
     parts += [r for r in records if isinstance(r, File | FileLink)]
     parts += [r for r in records if isinstance(r, End)]
     return parts
@@ -111,6 +125,9 @@ def split(part: Part) -> list[Part]:
     if isinstance(part, Texts) and len(part.items) > 1:
         half = len(part.items) // 2
         return [Texts(part.items[:half]), Texts(part.items[half:])]
+    if isinstance(part, Lines) and len(part.lines) > 1:
+        half = len(part.lines) // 2
+        return [Lines(part.lines[:half]), Lines(part.lines[half:])]
     if isinstance(part, Series):
         return list(_halves(part.series))
     if isinstance(part, Create):
@@ -155,6 +172,9 @@ def request(part: Part, head: Head) -> Request:
     if isinstance(part, Resume):
         body = _json.encode({"status": "running"})
         return Request("PATCH", run, body, headers | {"Content-Type": JSON})
+    if isinstance(part, Lines):
+        body = _json.encode(ConsoleLines(part.lines))
+        return Request("POST", f"{run}/console", body, headers | {"Content-Type": JSON})
     if isinstance(part, End):
         path = f"{run}/end?status={part.status}&end_time={part.end_time}"
         return Request("POST", path, b"", headers)
@@ -163,6 +183,25 @@ def request(part: Part, head: Head) -> Request:
         return Request("PUT", f"{run}/artifacts/{quote(part.path, safe='/')}", body, headers)
     body = _msgpack.encode(_batch(part, head.rank))
     return Request("POST", f"{run}/log-batch", body, headers | {"Content-Type": COLUMNS})
+
+
+def last_lines(part: Lines, head: Head) -> Request:
+    """The end of the console, far enough back to show whether a lost answer was a yes."""
+    query = f"tail={min(2 * MAX_LINES, 2 * len(part.lines) + 100)}&limit={2 * MAX_LINES}"
+    path = f"{BASE}/runs/{head.run_id}/console?{query}"
+    return Request("GET", path, None, tenant_headers(head.run_id, head.tenant))
+
+
+def without(part: Lines, there: Sequence[ConsoleEntry]) -> Lines:
+    """What is missing of some lines: a console's lines have no identity, but they have an order."""
+    known = [(line.stream, line.timestamp, line.text) for line in there]
+    wanted = [(line.stream, line.timestamp, line.text) for line in part.lines]
+    found = 0
+    for at, line in enumerate(known):
+        if line == wanted[0]:
+            pairs = zip(known[at:], wanted, strict=False)
+            found = max(found, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
+    return Lines(part.lines[found:])
 
 
 def _batch(part: Series | Texts | Heartbeat, rank: int | None) -> ColumnarBatch:

@@ -46,9 +46,12 @@ class ActiveRun:
     ) -> None:
         self.run_id = head.run_id
         self.tenant = head.tenant
+        self.rank = head.rank
         self.url = f"{config.url}/runs/{head.run_id}"
         self.status: str = "running"
         self.drain_period_s = config.buffer_age_ms / 2000
+        self.closers: list[Callable[[], object]] = []
+        """Called once, when the run ends in this process: what modules beside the core hold."""
         self._name, self.experiment_name = names
         self._config = config.with_token()
         self._head = head
@@ -114,6 +117,10 @@ class ActiveRun:
         """
         self._guarded(lambda: self._put_artifacts(path, artifact_path))
 
+    def put(self, record: AnyRecord) -> None:
+        """For modules beside the core: one more record for the spool.  Takes no step."""
+        self._guarded(lambda: self._buffer.put(record))
+
     # --- waiting ---------------------------------------------------------------------------------
 
     def flush(self, timeout_s: float | None = None) -> bool:
@@ -139,6 +146,9 @@ class ActiveRun:
     def begin_end(self, status: EndStatus, timeout_s: float | None = None) -> None:
         """Write the end down; :meth:`await_end` waits for it."""
         begun = time.monotonic()
+        while self.closers:
+            with contextlib.suppress(Exception):
+                self.closers.pop()()
         if self.status == "running":
             self.drain()
             self.status = status
@@ -266,6 +276,7 @@ class ActiveRun:
         self._spool = self._sender = None
         self._ends = False
         self._deadline = None
+        self.closers = []
         self._buffer = self._buffer.successor()
 
     def _write(self, frames: list[bytes], items: int, essential: bool) -> bool:

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -136,7 +137,17 @@ class ExperimentTracker:
         for tags in (asked.config.tags, asked.tags):
             if tags:
                 run.set_tags(tags)
+        self._add_extras(run)
         return run
+
+    def _add_extras(self, run: ActiveRun) -> None:
+        """What the environment asks for beside the core, which does not import it."""
+        if self.config.mode == "disabled":
+            return
+        if self.config.console:
+            import_module("stepwell.console").capture(run)
+        if self.config.system_s:
+            import_module("stepwell.system").watch(run, self.config.system_s)
 
     def _create(self, asked: _Asked, head: Head) -> CreateRun:
         config = asked.config

@@ -41,6 +41,7 @@ Status = Literal["running", "finished", "failed", "killed", "scheduled"]
 EndStatus = Literal["finished", "failed", "killed"]
 PatchStatus = Literal["running", "finished", "failed", "killed"]
 Lifecycle = Literal["active", "deleted"]
+Stream = Literal["stdout", "stderr"]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
 ShortText = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
@@ -173,7 +174,7 @@ class SeriesRequest(Struct):
 
 
 class ConsoleLine(Struct):
-    stream: Literal["stdout", "stderr"]
+    stream: Stream
     timestamp: Millis
     text: str
 

@@ -37,6 +37,7 @@ class StoredRun:
         self.tags: dict[str, str] = {}
         self.points: dict[str, set[Point]] = {}
         self.artifacts: dict[str, bytes] = {}
+        self.console: list[wire.ConsoleLine] = []
         self.received = 0
         self.heartbeats = 0
         self.ranks: set[int | None] = set()
@@ -251,6 +252,8 @@ def _route(owner: FaultServer, method: str, target: str, body: bytes) -> Any:
         raise Problem(409, "the run is deleted")
     if rest == "log-batch":
         return _log(owner, run, run_id, msgspec.msgpack.decode(body, type=wire.ColumnarBatch))
+    if rest == "console":
+        return _console(owner, run, run_id, parse_qs(parts.query), body)
     if rest == "end":
         query = parse_qs(parts.query)
         run.status, run.end_time = query["status"][0], int(query["end_time"][0])
@@ -307,6 +310,24 @@ def _points(series: wire.ColumnarSeries) -> Iterator[tuple[str, Point]]:
     assert len(series.values) == len(series.steps) == len(series.timestamps), series.key
     for at, (step, stamp) in enumerate(zip(steps, stamps, strict=True)):
         yield series.key, (step, stamp, series.values[at * 8 : at * 8 + 8])
+
+
+def _console(
+    owner: FaultServer, run: StoredRun, run_id: str, query: dict[str, list[str]], body: bytes
+) -> Any:
+    if not body:
+        first = max(0, len(run.console) - int(query["tail"][0]))
+        entries = [
+            wire.ConsoleEntry(number, line.stream, line.timestamp, line.text)
+            for number, line in enumerate(run.console[first:], first)
+        ]
+        return 200, wire.ConsolePage(run_id, entries, len(run.console))
+    lines = msgspec.json.decode(body, type=wire.ConsoleLines).lines
+    for line in lines:
+        if refusal := owner.refuse("line", line.stream, line.text):
+            raise Problem(*refusal)
+    run.console += lines
+    return 200, wire.ConsoleReply(run_id, len(lines))
 
 
 def _put(owner: FaultServer, run: StoredRun, path: str, body: bytes) -> Any:

@@ -1,5 +1,6 @@
 """Frames: cut at every byte, flipped at every byte, nothing wrong is ever believed."""
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -8,13 +9,16 @@ from hypothesis import given, strategies as st
 from stepwell import records as module
 from stepwell.records import (
     FRAME,
+    MAGIC,
     AnyRecord,
+    Console,
     Create,
     End,
     File,
     FileLink,
     Head,
     Params,
+    Parsed,
     Points,
     Record,
     Resume,
@@ -33,6 +37,7 @@ SAMPLES: list[AnyRecord] = [
     Points(("loss", "ü"), bytes(range(32)) * 5),
     Params({"lr": "0.01"}),
     Tags({"a": "b", "c": ""}),
+    Console([("stdout", 1_707_723_600_000, "epoch 1"), ("stderr", 1_707_723_600_001, "ü")]),
     File("dir/a.txt", b"\x00\xff"),
     FileLink("model.bin", "/data/model.bin", 10**12, 1_700_000_000_000_000_000),
     End("killed", 1_707_723_600_000),
@@ -44,6 +49,14 @@ def test_every_kind_of_record_comes_back():
     assert parse(WHOLE).records == SAMPLES
     assert {type(sample) for sample in SAMPLES} == set(get_args(AnyRecord))
     assert set(get_args(AnyRecord)) == set(Record.__subclasses__())
+
+
+def test_a_spool_that_the_first_client_wrote_is_read_for_ever():
+    """A kind that is added later has its own file beside this one."""
+    golden = Path(__file__).parents[1] / "golden" / "v1_client.spool"
+    data = golden.read_bytes()
+    assert data.startswith(MAGIC)
+    assert parse(data[len(MAGIC) :]) == Parsed(SAMPLES, len(data) - len(MAGIC), 0)
 
 
 def test_cut_at_every_byte_what_is_before_the_cut_is_kept():
@@ -93,7 +106,14 @@ def test_noise_is_never_believed(noise: bytes):
 
 @pytest.mark.parametrize(
     ("record", "items"),
-    [(SAMPLES[0], 0), (SAMPLES[3], 10), (SAMPLES[4], 1), (SAMPLES[5], 2), (SAMPLES[8], 1)],
+    [
+        (SAMPLES[0], 0),
+        (SAMPLES[3], 10),
+        (SAMPLES[4], 1),
+        (SAMPLES[5], 2),
+        (SAMPLES[6], 2),
+        (SAMPLES[9], 1),
+    ],
 )
 def test_how_many_things_a_record_holds(record: AnyRecord, items: int):
     assert count(record) == items
@@ -109,6 +129,7 @@ def test_a_kind_of_record_once_written_keeps_its_name_and_place():
         "points": ("keys", "rows"),
         "params": ("values",),
         "tags": ("values",),
+        "console": ("lines",),
         "file": ("path", "data"),
         "link": ("path", "source", "size", "modified_ns"),
         "end": ("status", "end_time"),
