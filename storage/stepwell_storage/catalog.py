@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from stepwell_storage.clock import now_ms
 from stepwell_storage.committer import Job
-from stepwell_storage.database import Reader, Transaction
+from stepwell_storage.database import Reader, Transaction, in_list
 from stepwell_storage.errors import Conflict, NotFound
 from stepwell_storage.events import Events
 from stepwell_storage.journal import param_rows, tag_rows
@@ -292,6 +292,25 @@ class Catalog:
         await tx.executemany(sql.set_tag, sorted(tag_rows(self._names, run, kept)))
         gone = [(self._names.known[key], run) for key, value in tags.items() if value is None]
         await tx.executemany(sql.delete_tag, sorted(gone))
+
+    async def revise_tag(
+        self, tx: Transaction, run_id: str, key: str, revise: Callable[[str | None], str]
+    ) -> None:
+        """Set a tag to what ``revise`` makes of its value (None: it is not set)."""
+        number = await self._active_run(tx, run_id)
+        await self._names.learn(tx, [key])
+        old = await tx.fetch(sql.tag_value, (self._names.known[key], number))
+        change = RunChange(tags={key: revise(old[0][0] if old else None)})
+        await self.change_run(tx, run_id, change)
+
+    async def _active_run(self, reader: Reader, run_id: str) -> int:
+        rows = await reader.fetch(in_list(sql.runs_by_ids, 1), (run_id,))
+        if not rows:
+            raise NotFound(f"there is no run {run_id}")
+        if rows[0][3] == "deleted":
+            raise Conflict(f"run {run_id} is deleted; restore it to change it")
+        number: int = rows[0][1]
+        return number
 
     def _publish(self, run_id: str, change: RunChange, status: tuple[str, str, int | None]) -> None:
         publish = self._events.publish

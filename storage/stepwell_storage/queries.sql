@@ -431,6 +431,9 @@ select id from model_version where registered_model = ? and version = ?;
 -- describe_model_version: in words
 update model_version set description = ?, updated_at = ? where id = ?;
 
+-- touch_versions: of one model
+update model_version set updated_at = ? where registered_model = ?;
+
 -- set_version_stage: move one
 update model_version set stage = ?, updated_at = ? where id = ?;
 
@@ -492,3 +495,16 @@ where v.id in (?*) order by v.id, a.name;
 select v.id from model_alias a
 join model_version v on v.registered_model = a.registered_model and v.version = a.version
 where a.registered_model = ? and a.name = ?;
+
+-- tag_value: one tag of a run
+select value from tag where key = ? and run = ?;
+
+-- note: what is known of the tenant in words
+select value from note where name = ?;
+
+-- set_note: overwrite
+insert into note (name, value) values (?, ?) on conflict (name) do update set value = excluded.value;
+
+-- contents: what of a tenant stands in the way of its removal; Default is in every tenant
+select (select count(*) from experiment where number <> 0), (select count(*) from run),
+       (select count(*) from model), (select count(*) from registered_model);

@@ -68,7 +68,9 @@ class Registry:
             taken = await tx.fetch(sql.registered_model_by_name, (new_name,))
             if taken and taken[0][0] != number:
                 raise Conflict(f"a registered model named {new_name!r} exists already")
-            await tx.execute(sql.rename_registered_model, (new_name, now_ms(), number))
+            now = now_ms()
+            await tx.execute(sql.rename_registered_model, (new_name, now, number))
+            await tx.execute(sql.touch_versions, (now, number))
 
         await self._change(work)
         return await self.get(new_name)

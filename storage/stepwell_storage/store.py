@@ -5,10 +5,13 @@ a kernel lock on ``<data>/lock``, which a killed process cannot leave behind.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
 import re
+import secrets
+import shutil
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +19,15 @@ from pathlib import Path
 from stepwell_storage.committer import Gauge
 from stepwell_storage.errors import Closed, Corrupt, Invalid, StorageError, Unsupported
 from stepwell_storage.housekeeping import Housekeeping
+from stepwell_storage.sqlite import read_only
+from stepwell_storage.statements import sql
 from stepwell_storage.tenant import Tenant
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_TRASH = ".removed-"
+"""Begins the names of folders that were tenants; no tenant's name begins with a dot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,8 @@ class Store:
         """Take the directory, made as needed.  Raises Unsupported when another server owns it."""
         (data / "tenants").mkdir(parents=True, exist_ok=True, mode=0o700)
         store = cls(data, take_lock(data / "lock"), options or Options())
+        for leftover in (data / "tenants").glob(f"{_TRASH}*"):
+            await asyncio.to_thread(shutil.rmtree, leftover, ignore_errors=True)
         store._names = {
             entry.name
             for entry in os.scandir(data / "tenants")
@@ -86,6 +95,35 @@ class Store:
         """Compact everything that a tenant's journal holds, and give freed pages back."""
         async with self.lease(name, create=False) as tenant:
             await self._housekeeping.compact(tenant)
+
+    async def remove(self, name: str) -> None:
+        """Remove a tenant with everything that it holds; calls that use it end with Closed.
+
+        Its folder vanishes at once, by rename; the bytes go after that, or at the next start.
+        """
+        self._names.discard(name)
+        while closing := self._closing.get(name):
+            await asyncio.shield(closing)
+        removal = asyncio.create_task(self._remove(name), name=f"removal of {name}")
+        self._closing[name] = removal  # nobody opens it meanwhile
+        removal.add_done_callback(lambda _: self._closing.pop(name, None))
+        await asyncio.shield(removal)
+
+    async def _remove(self, name: str) -> None:
+        if entry := self._tenants.pop(name, None):
+            await self._close(name, entry)
+        await asyncio.to_thread(_burn, self.data / "tenants", name)
+
+    async def note_of(self, name: str, note: str) -> str | None:
+        """A note of a tenant, which stays closed where it is; None where it has no such note."""
+        path = self.data / "tenants" / name / "tenant.db"
+        if not path.exists():
+            return None
+        with contextlib.suppress(StorageError):  # an older file has none; a damaged one tells later
+            async with read_only(path) as reader:
+                rows = await reader.fetch(sql.note, (note,))
+                return rows[0][0] if rows else None
+        return None
 
     # --- tenants -------------------------------------------------------------------------------
 
@@ -219,6 +257,19 @@ class Lease:
             await self._tenant.close()
         else:
             self._store.leave(self._name, self._entry)
+
+
+def _burn(tenants: Path, name: str) -> None:
+    """Remove a tenant's folder; its name is free, and stays so, before its files are gone."""
+    trash = tenants / f"{_TRASH}{secrets.token_hex(8)}"
+    with contextlib.suppress(FileNotFoundError):
+        (tenants / name).rename(trash)
+        folder = os.open(tenants, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        shutil.rmtree(trash)
 
 
 def take_lock(path: Path) -> int:

@@ -241,6 +241,11 @@ class Tenant:
         await self._change(lambda tx: work(tx, run_id, change))
         return await self.run(run_id)
 
+    async def revise_tag(self, run_id: str, key: str, revise: Callable[[str | None], str]) -> None:
+        """Set a run's tag to what ``revise`` makes of its value (None: it is not set), at once."""
+        work = self.writer.catalog.revise_tag
+        await self._change(lambda tx: work(tx, run_id, key, revise))
+
     async def search(self, query: RunQuery) -> RunPage:
         async with self._read() as reader:
             return await search.find(reader, query)
@@ -335,6 +340,22 @@ class Tenant:
         state = await self._state(run_id)
         async with self._read(settled=False) as reader:
             return await console.page(reader, state.id, cursor=cursor, tail=tail, limit=limit)
+
+    # --- the tenant itself ---------------------------------------------------------------------
+
+    async def note(self, name: str) -> str | None:
+        """Something that is known of the tenant in words: its ``description``."""
+        async with self._read(settled=False) as reader:
+            rows = await reader.fetch(sql.note, (name,))
+            return rows[0][0] if rows else None
+
+    async def set_note(self, name: str, value: str) -> None:
+        await self._change(lambda tx: tx.execute(sql.set_note, (name, value)))
+
+    async def is_empty(self) -> bool:
+        """Whether it holds nothing but Default; what is deleted and not purged counts."""
+        async with self._read(settled=False) as reader:
+            return not any((await reader.fetch(sql.contents))[0])
 
     # --- compaction ----------------------------------------------------------------------------
 

@@ -266,51 +266,6 @@ def datasets() -> None:
     ]
 
 
-def models() -> None:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV
-
-    mlflow.set_experiment("models")
-    mlflow.sklearn.autolog()
-    x = np.random.default_rng(0).random((40, 3))
-    y = (x[:, 0] > 0.5).astype(int)
-    fitted = LogisticRegression().fit(x, y)
-    run = mlflow.last_active_run()
-    assert run.info.status == "FINISHED"
-    assert "training_score" in run.data.metrics
-    assert run.data.params["C"] == "1.0"
-    [output] = run.outputs.model_outputs
-    logged = mlflow.get_logged_model(output.model_id)
-    assert logged.status == "READY"
-    assert "training_score" in {metric.key for metric in logged.metrics}
-    same = mlflow.sklearn.load_model(f"models:/{output.model_id}").predict(x)
-    assert same.tolist() == fitted.predict(x).tolist()
-    GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0, 10.0]}, cv=2).fit(x, y)
-    parent = mlflow.last_active_run()
-    assert "best_cv_score" in parent.data.metrics
-    best = mlflow.sklearn.load_model(f"runs:/{parent.info.run_id}/best_estimator")
-    assert best.predict(x).tolist()
-    c = MlflowClient()
-    filter = f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
-    children = c.search_runs([parent.info.experiment_id], filter)
-    assert sorted(child.data.params["C"] for child in children) == ["0.1", "1.0", "10.0"]
-    assert all("mean_test_score" in child.data.metrics for child in children)
-    everything = c.search_runs([parent.info.experiment_id])
-    assert {run.info.status for run in everything} == {"FINISHED"}, "autolog left one running"
-    mlflow.sklearn.autolog(disable=True)
-    with mlflow.start_run():
-        info = mlflow.sklearn.log_model(fitted, name="mine", pip_requirements=["scikit-learn"])
-    assert mlflow.pyfunc.load_model(info.model_uri).predict(x).tolist() == same.tolist()
-    found = mlflow.search_logged_models(filter_string="name = 'mine'", output_format="list")
-    assert [model.model_id for model in found] == [info.model_id]
-    c.set_logged_model_tags(info.model_id, {"k": "v"})
-    assert mlflow.get_logged_model(info.model_id).tags["k"] == "v"
-    c.delete_logged_model_tag(info.model_id, "k")
-    c.delete_logged_model(info.model_id)
-    with refused("RESOURCE_DOES_NOT_EXIST", "not found"):
-        c.get_logged_model(info.model_id)
-
-
 def workspaces() -> None:
     """Two workspaces and the default one, each blind to the others."""
     ids = {}
@@ -333,11 +288,127 @@ def workspaces() -> None:
                     c.get_run(run_id)
                 with refused("RESOURCE_DOES_NOT_EXIST", "not found"):
                     c.log_metric(run_id, "x", 1)
+    mlflow.set_workspace(None)
+    _administration()
+
+
+def _administration() -> None:
+    from mlflow.entities.workspace import WorkspaceDeletionMode
+
+    made = mlflow.create_workspace("team-c", description="words")
+    assert (made.name, mlflow.get_workspace("team-c").description) == ("team-c", "words")
+    assert mlflow.update_workspace("team-c", description="other").description == "other"
+    assert {"default", "team-a", "team-b", "team-c"} <= {w.name for w in mlflow.list_workspaces()}
+    with refused("RESOURCE_ALREADY_EXISTS", "already exists"):
+        mlflow.create_workspace("team-c")
+    with refused("RESOURCE_DOES_NOT_EXIST", "not found"):
+        mlflow.get_workspace("nobody")
+    with refused("INVALID_PARAMETER_VALUE", "still contains resources"):
+        mlflow.delete_workspace("team-b")
+    mlflow.delete_workspace("team-b", mode=WorkspaceDeletionMode.CASCADE)
+    mlflow.delete_workspace("team-c")
+    left = {w.name for w in mlflow.list_workspaces()}
+    assert not {"team-b", "team-c"} & left
+
+
+# A call of MLflow's own HTTP client, what is sent, and what the exception says.
+REFUSALS = (
+    ("GET", "runs/get", {}, "INVALID_PARAMETER_VALUE",
+     "Missing value for required parameter 'run_id'."),
+    ("POST", "experiments/create", {"name": ""}, "INVALID_PARAMETER_VALUE",
+     "Missing value for required parameter 'name'."),
+    ("POST", "runs/update", {"run_id": 31}, "INVALID_PARAMETER_VALUE",
+     "Invalid value 31 for parameter 'run_id' supplied"),
+    ("POST", "runs/log-metric", {"key": "x", "value": 1, "timestamp": 1, "step": "foo"},
+     "INVALID_PARAMETER_VALUE", "Invalid value \"foo\" for parameter 'step' supplied"),
+    ("POST", "runs/log-metric", {"key": "x", "value": "abc", "timestamp": 1},
+     "INVALID_PARAMETER_VALUE", "Invalid value \"abc\" for parameter 'value' supplied"),
+    ("POST", "runs/log-batch", {"metrics": [{"key": "x", "value": 1}]}, "INVALID_PARAMETER_VALUE",
+     "Missing value for required parameter 'metrics[0].timestamp'"),
+    ("POST", "runs/log-batch",
+     {"params": [{"key": "p", "value": "1"}, {"key": "p", "value": "2"}]},
+     "INVALID_PARAMETER_VALUE", "Duplicate parameter keys have been submitted"),
+    ("POST", "runs/log-batch", {"params": [{"key": str(i), "value": ""} for i in range(101)]},
+     "INVALID_PARAMETER_VALUE",
+     "A batch logging request can contain at most 100 params. Got 101 params."),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 0},
+     "INVALID_PARAMETER_VALUE", "Invalid value 0 for parameter 'max_results' supplied"),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "page_token": "garbage"},
+     "INVALID_PARAMETER_VALUE", ""),
+    ("POST", "runs/search", {"experiment_ids": ["x"]}, "INVALID_PARAMETER_VALUE",
+     "Experiment ID must be a valid integer"),
+    ("GET", "artifacts/list", {"path": "../x"}, "INVALID_PARAMETER_VALUE", "Invalid path"),
+    ("GET", "nonsense", {}, "ENDPOINT_NOT_FOUND", ""),
+)  # fmt: skip
+
+
+def refusals() -> None:
+    """An error for each way to be refused, as the client raises it."""
+    from mlflow.utils.rest_utils import MlflowHostCreds, http_request, verify_rest_response
+
+    c = MlflowClient()
+    experiment = c.create_experiment("refusals")
+    run = c.create_run(experiment).info.run_id
+    host = MlflowHostCreds(mlflow.get_tracking_uri())
+    for method, path, sent, code, text in REFUSALS:
+        body = dict(sent)
+        if path.startswith(("runs/log", "artifacts")):
+            body["run_id"] = run
+        how = {"params": body} if method == "GET" else {"json": body}
+        with refused(code, text):
+            endpoint = f"/api/2.0/mlflow/{path}"
+            verify_rest_response(http_request(host, endpoint, method, **how), endpoint)
+    nobody = "0" * 32
+    with refused("RESOURCE_DOES_NOT_EXIST", f"Run with id={nobody} not found"):
+        c.get_run(nobody)
+    with refused("RESOURCE_DOES_NOT_EXIST", "No Experiment with id=777 exists"):
+        c.get_experiment("777")
+    with refused("RESOURCE_DOES_NOT_EXIST", "No Experiment with id=777 exists"):
+        c.create_run("777")
+    with refused("RESOURCE_ALREADY_EXISTS", "Experiment(name=refusals) already exists"):
+        c.create_experiment("refusals")
+    model = "m-" + "0" * 32
+    with refused("RESOURCE_DOES_NOT_EXIST", f"Logged model with ID '{model}' not found."):
+        c.get_logged_model(model)
+    own = c.create_logged_model(experiment).model_id
+    with refused("RESOURCE_DOES_NOT_EXIST", "No tag with key 'k' found for model"):
+        c.delete_logged_model_tag(own, "k")
+    for name in ("a//b", "../x", "/abs", "a!b"):
+        with refused("INVALID_PARAMETER_VALUE", "ame"):
+            c.log_metric(run, name, 1)
+    c.log_param(run, "p", "1")
+    with refused("INVALID_PARAMETER_VALUE", "Changing param values is not allowed."):
+        c.log_param(run, "p", "2")
+    with refused("RESOURCE_DOES_NOT_EXIST", f"No tag with name: t in run with id {run}"):
+        c.delete_tag(run, "t")
+    c.delete_run(run)
+    gone = f"The run {run} must be in the 'active' state. Current state is deleted."
+    for write in (
+        lambda: c.log_metric(run, "x", 1), lambda: c.log_param(run, "q", 1),
+        lambda: c.set_tag(run, "t", 1), lambda: c.update_run(run, status="FAILED"),
+        lambda: c.log_inputs(run, models=[]),
+    ):  # fmt: skip
+        with refused("INVALID_PARAMETER_VALUE", gone):
+            write()
+    told = ""
+    try:
+        c.log_text(run, "words", "a.txt")
+    except OSError as error:  # transfers of files raise what requests raises
+        told = str(error)
+    assert gone in told
+    assert c.get_run(run).data.params == {"p": "1"}, "reads go on"
+    c.delete_experiment(experiment)
+    with refused("RESOURCE_DOES_NOT_EXIST", f"No Experiment with id={experiment} exists"):
+        c.delete_experiment(experiment)
+    with refused("INVALID_PARAMETER_VALUE", f"The experiment {experiment} must be in the 'active'"):
+        c.rename_experiment(experiment, "other")
+    with refused("INVALID_PARAMETER_VALUE", "deleted"):
+        mlflow.set_experiment("refusals")
 
 
 CASES = {
     case.__name__: case
-    for case in (fluent, asynchronous, client, search, artifacts, datasets, models, workspaces)
+    for case in (fluent, asynchronous, client, search, artifacts, datasets, workspaces, refusals)
 }
 
 if __name__ == "__main__":

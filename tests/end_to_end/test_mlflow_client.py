@@ -13,8 +13,13 @@ import pytest
 from tests.serving import Served, serving
 
 ROOT = Path(__file__).parents[2]
-SESSION = Path(__file__).with_name("mlflow_session.py")
-CASES = re.findall(r"for case in \((.*?)\)", SESSION.read_text())[0].split(", ")
+CASES = [
+    (script, case)
+    for script in ("mlflow_session.py", "mlflow_models_session.py")
+    for case in re.findall(r"for case in \((.*?)\)", Path(__file__).with_name(script).read_text())[
+        0
+    ].split(", ")
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +45,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.mark.timeout(900)  # a first installation takes minutes
-@pytest.mark.parametrize("case", CASES)
-def test_the_client(python: str, served: Served, tmp_path: Path, case: str):
+@pytest.mark.parametrize(("script", "case"), CASES, ids=[case for _, case in CASES])
+def test_the_client(python: str, served: Served, tmp_path: Path, script: str, case: str):
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -51,7 +56,7 @@ def test_the_client(python: str, served: Served, tmp_path: Path, case: str):
         "HOME": str(tmp_path),
     }
     done = subprocess.run(
-        [python, "-W", "ignore", SESSION, served.url, case],
+        [python, "-W", "ignore", Path(__file__).with_name(script), served.url, case],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3_000:]

@@ -1,7 +1,5 @@
 """The edges of MLflow's API: both twins of every path, workspaces, errors that are always JSON."""
 
-from pathlib import Path
-
 import pytest
 from starlette.applications import Starlette
 
@@ -10,7 +8,7 @@ from stepwell_tracker.mlflow.errors import error_reply
 from stepwell_tracker.mlflow.routes import CALLS
 from tests.tracker.mlflow_client import Mlflow, answered, assert_refused
 
-INVALID, MISSING = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"
+INVALID = "INVALID_PARAMETER_VALUE"
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method} {call.path}")
@@ -78,45 +76,6 @@ def test_what_the_server_lacks_is_told_without_its_insides(error, status):
     assert reply.status == status
     assert b"secret" not in reply.body
     assert (dict(reply.headers).get(b"retry-after") is not None) == (status == 503)
-
-
-async def test_workspaces_are_tenants(mlflow: Mlflow, data: Path):
-    acme = {"X-MLFLOW-WORKSPACE": "acme"}
-    base = mlflow.prefix
-    unknown = await mlflow.get(base + "experiments/get-by-name?experiment_name=a", headers=acme)
-    assert_refused(unknown, MISSING, "Could not find experiment with name 'a'", 404)
-    assert not (data / "tenants" / "acme").exists(), "a read creates nothing"
-    bad = await mlflow.post(base + "runs/create", json={"experiment_id": "5"}, headers=acme)
-    assert_refused(bad, MISSING, "No Experiment", 404)
-    assert not (data / "tenants" / "acme").exists(), "nor does a write that fails"
-    made = answered(
-        await mlflow.post(base + "experiments/create", json={"name": "a"}, headers=acme)
-    )
-    same = {"X-Tenant-ID": "ACME"}
-    url = base + f"experiments/get?experiment_id={made['experiment_id']}"
-    found = answered(await mlflow.get(url, headers=same))
-    assert found["experiment"]["workspace"] == "acme"
-    await mlflow.refused(
-        "experiments/get", MISSING, "No Experiment", method="GET", http=404, experiment_id="1"
-    )
-    both = await mlflow.get(url, headers={**acme, "X-Tenant-ID": "other"})
-    assert_refused(both, INVALID, "different tenants", 400)
-    wrong = await mlflow.get(url, headers={"X-MLFLOW-WORKSPACE": "../x"})
-    assert_refused(wrong, INVALID, "tenant", 400)
-
-
-async def test_a_workspace_is_made_listed_and_refused(mlflow: Mlflow):
-    path = "/api/3.0/mlflow/workspaces"
-    assert answered(await mlflow.get(path)) == {"workspaces": [{"name": "default"}]}
-    made = await mlflow.post(path, json={"name": "team-a"})
-    assert made.status_code == 201
-    assert made.json() == {"workspace": {"name": "team-a"}}
-    assert answered(await mlflow.get(path + "/team-a")) == {"workspace": {"name": "team-a"}}
-    assert_refused(await mlflow.get(path + "/team-b"), MISSING, "not found", 404)
-    again = await mlflow.post(path, json={"name": "team-a"})
-    assert_refused(again, "RESOURCE_ALREADY_EXISTS", "already exists", 400)
-    for name in ("x", "Team", "-a", "a_b", "api", "workspaces"):
-        assert_refused(await mlflow.post(path, json={"name": name}), INVALID, "'name'", 400)
 
 
 async def test_credentials_are_taken_and_change_nothing_while_there_are_no_tokens(mlflow: Mlflow):

@@ -1,5 +1,6 @@
 """Runs through MLflow's API: names and tags in step, lifecycle, what a refusal says."""
 
+import json
 from typing import Any
 
 import pytest
@@ -207,3 +208,32 @@ async def test_a_run_of_many_keys_is_whole(mlflow: Mlflow):
     assert len((await mlflow.read(run_id))["data"]["metrics"]) == 2_000
     page = await mlflow.call("runs/search", experiment_ids=["0"])
     assert len(page["runs"][0]["data"]["metrics"]) == 2_000
+
+
+async def test_models_of_clients_before_mlflow_3_are_listed_in_a_tag(mlflow: Mlflow):
+    run_id = await mlflow.run()
+    model = {
+        "artifact_path": "m", "flavors": {"sklearn": {}}, "utc_time_created": "now",
+        "run_id": run_id, "model_uuid": "u", "signature": {"inputs": "[]"},
+    }  # fmt: skip
+    path = "runs/log-model"
+    for number in range(2):
+        sent = json.dumps({**model, "artifact_path": f"m{number}"})
+        assert await mlflow.call(path, run_id=run_id, model_json=sent) == {}
+    tags = pairs((await mlflow.read(run_id))["data"]["tags"])
+    listed = json.loads(tags["mlflow.log-model.history"])
+    assert [one["artifact_path"] for one in listed] == ["m0", "m1"]
+    assert {*listed[0]} == {*model} - {"signature"}
+    for bad, text in (
+        ("{", "Malformed model info"), ("[]", "Malformed model info"),
+        ("{}", "missing mandatory fields: artifact_path, flavors, run_id, utc_time_created"),
+        ("", "required parameter 'model_json'"),
+    ):  # fmt: skip
+        await mlflow.refused(path, INVALID, text, run_id=run_id, model_json=bad)
+    whole = json.dumps(model)
+    lost = "0" * 32
+    await mlflow.refused(path, MISSING, "not found", http=404, run_id=lost, model_json=whole)
+    await mlflow.call("runs/set-tag", run_id=run_id, key="mlflow.log-model.history", value="x")
+    await mlflow.refused(path, INVALID, "no list of models", run_id=run_id, model_json=whole)
+    await mlflow.call("runs/delete", run_id=run_id)
+    await mlflow.refused(path, INVALID, "'active' state", run_id=run_id, model_json=whole)

@@ -16,7 +16,7 @@ from stepwell_tracker.mlflow.errors import NO_ENDPOINT, Refused, error_reply
 from stepwell_tracker.mlflow.fields import Fields
 from stepwell_tracker.mlflow.routes import CALLS
 
-PREFIXES: Final = ("/api/2.0/", "/api/3.0/", "/ajax-api/", "/v1/traces")
+PREFIXES: Final = ("/api/2.0/", "/api/2.0mlflow/", "/api/3.0/", "/ajax-api/", "/v1/traces")
 """Paths under which every answer has MLflow's form, those of unknown calls too."""
 _encode = msgspec.json.Encoder().encode
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from stepwell_storage.errors import Conflict, Invalid
@@ -17,6 +18,9 @@ from stepwell_tracker.mlflow.scopes import experiment_number, in_run, in_tenant,
 _LIMITS: Final = {
     "name": 500, "digest": 36, "source": 65_535, "schema": 1_048_575, "profile": 16_777_215,
 }  # fmt: skip
+MODEL_HISTORY: Final = "mlflow.log-model.history"
+_MODEL_FIELDS: Final = frozenset(("artifact_path", "flavors", "utc_time_created", "run_id"))
+_TOLD_OF_MODELS: Final = ("run_id", "utc_time_created", "artifact_path", "model_uuid", "flavors")
 _MAX_TAG_KEY_CHARS: Final = 255
 _MAX_TAG_CHARS: Final = 500
 _MAX_EXPERIMENTS: Final = 20
@@ -47,6 +51,36 @@ async def log_outputs(request: Request) -> Nothing:
         for one in body.objects("models")
     ]
     return await _link(request, [], models)
+
+
+async def log_model(request: Request) -> Nothing:
+    """What clients before MLflow 3 say of a model's files: appended to a list in a tag."""
+    body: Fields = request.body
+    described = body.text("model_json")
+    try:
+        model = msgspec.json.decode(described)
+    except (msgspec.DecodeError, RecursionError):
+        model = None
+    if not isinstance(model, dict):
+        raise Refused(INVALID, f"Malformed model info. \n {described[:500]} \n is not valid JSON.")
+    if missing := _MODEL_FIELDS - model.keys():
+        names = ", ".join(sorted(missing))
+        raise Refused(INVALID, f"Model json is missing mandatory fields: {names}")
+    told = {key: model[key] for key in _TOLD_OF_MODELS if key in model}
+    async with in_run(request, run_id_of(body)) as (tenant, run_id):
+        try:
+            await tenant.revise_tag(run_id, MODEL_HISTORY, lambda old: _appended(old, told))
+        except Conflict:
+            raise deleted_run(run_id) from None
+    return Nothing()
+
+
+def _appended(old: str | None, model: dict[str, Any]) -> str:
+    try:
+        listed = msgspec.json.decode(old or "[]", type=list[Any])
+    except msgspec.MsgspecError:
+        raise Invalid("model_json", f"the tag {MODEL_HISTORY} is no list of models") from None
+    return msgspec.json.encode([*listed, model]).decode()
 
 
 async def _link(request: Request, datasets: list[DatasetUse], models: list[ModelUse]) -> Nothing:

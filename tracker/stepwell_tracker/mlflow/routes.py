@@ -20,6 +20,7 @@ from stepwell_tracker.mlflow import (
     registered,
     runs,
     versions,
+    workspaces,
 )
 
 _STREAMED: Final = {"*/*": None}
@@ -36,6 +37,7 @@ _CALLS: Final = (
     ("POST", _BASE + "runs/delete-tag", ingest.delete_tag, None),
     ("POST", _BASE + "runs/log-inputs", inputs.log_inputs, None),
     ("POST", _BASE + "runs/outputs", inputs.log_outputs, None),
+    ("POST", _BASE + "runs/log-model", inputs.log_model, None),
     ("POST", _BASE + "runs/create", runs.create, None),
     ("GET", _BASE + "runs/get", runs.get, None),
     ("POST", _BASE + "runs/update", runs.update, None),
@@ -53,6 +55,8 @@ _CALLS: Final = (
     ("POST", _BASE + "experiments/set-experiment-tag", experiments.set_tag, None),
     ("POST", _BASE + "experiments/delete-experiment-tag", experiments.delete_tag, None),
     ("POST", _BASE + "experiments/search-datasets", inputs.search_datasets, None),
+    # MLflow's own definition of this call lacks a slash, so that its server has it here too.
+    ("POST", "/2.0mlflow/experiments/search-datasets", inputs.search_datasets, None),
     ("GET", _BASE + "metrics/get-history", metrics.get_history, None),
     ("GET", _BASE + "metrics/get-history-bulk", metrics.get_history_bulk, None),
     ("GET", _BASE + "metrics/get-history-bulk-interval", metrics.get_history_interval, None),
@@ -100,9 +104,11 @@ _CALLS: Final = (
     ("POST", _FILES + "mpu/{rest:path}", artifacts.no_multipart, _STREAMED),
     ("GET", _FILES + "presigned/{rest:path}", artifacts.no_presigned, None),
     ("GET", "/3.0/mlflow/server-info", info.server_info, None),
-    ("GET", "/3.0/mlflow/workspaces", info.list_workspaces, None),
-    ("POST", "/3.0/mlflow/workspaces", info.create_workspace, None),
-    ("GET", "/3.0/mlflow/workspaces/{name}", info.get_workspace, None),
+    ("GET", "/3.0/mlflow/workspaces", workspaces.find_all, None),
+    ("POST", "/3.0/mlflow/workspaces", workspaces.create, None),
+    ("GET", "/3.0/mlflow/workspaces/{name}", workspaces.get, None),
+    ("PATCH", "/3.0/mlflow/workspaces/{name}", workspaces.update, None),
+    ("DELETE", "/3.0/mlflow/workspaces/{name}", workspaces.delete, None),
 )  # fmt: skip
 CALLS: Final = (
     *(
