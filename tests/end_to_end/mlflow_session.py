@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -312,7 +313,7 @@ def _administration() -> None:
 
 
 # A call of MLflow's own HTTP client, what is sent, and what the exception says.
-REFUSALS = (
+REFUSALS: tuple[tuple[str, str, dict[str, Any], str, str], ...] = (
     ("GET", "runs/get", {}, "INVALID_PARAMETER_VALUE",
      "Missing value for required parameter 'run_id'."),
     ("POST", "experiments/create", {"name": ""}, "INVALID_PARAMETER_VALUE",
@@ -383,13 +384,12 @@ def refusals() -> None:
         c.delete_tag(run, "t")
     c.delete_run(run)
     gone = f"The run {run} must be in the 'active' state. Current state is deleted."
-    for write in (
-        lambda: c.log_metric(run, "x", 1), lambda: c.log_param(run, "q", 1),
-        lambda: c.set_tag(run, "t", 1), lambda: c.update_run(run, status="FAILED"),
-        lambda: c.log_inputs(run, models=[]),
+    for write, arguments in (
+        (c.log_metric, ("x", 1)), (c.log_param, ("q", 1)), (c.set_tag, ("t", 1)),
+        (c.update_run, ("FAILED",)), (c.log_inputs, ([],)),
     ):  # fmt: skip
         with refused("INVALID_PARAMETER_VALUE", gone):
-            write()
+            write(run, *arguments)
     told = ""
     try:
         c.log_text(run, "words", "a.txt")
