@@ -23,13 +23,14 @@ class Waiting:
     points: int = 0
     bytes: int = 0
     rows: int = 0
-    series: int = 1
+    keys: set[int] = field(default_factory=set)
+    """The series that came since its last unit, as far as they are known."""
     since: float = field(default_factory=time.monotonic)
     touched: float = field(default_factory=time.monotonic)
 
     def urgency(self, now: float, pressure: float) -> float:
         """0 while it should wait; the greater, the sooner."""
-        worth = self.points / max(UNIT_POINTS, POINTS_PER_SERIES * self.series)
+        worth = self.points / max(UNIT_POINTS, POINTS_PER_SERIES * len(self.keys))
         full = self.bytes / MAX_UNIT_BYTES
         if worth >= 1 or full >= 1:
             return max(worth, full)
@@ -55,14 +56,14 @@ class Backlog:
             self.bytes += size
             self.points += points
 
-    def add(self, run: int, *, rows: int, points: int, size: int, series: int) -> None:
+    def add(self, run: int, *, rows: int, points: int, size: int, keys: Iterable[int]) -> None:
         waiting = self._runs.get(run)
         if waiting is None:
             waiting = self._runs[run] = Waiting()
         waiting.rows += rows
         waiting.points += points
         waiting.bytes += size
-        waiting.series = max(waiting.series, series)
+        waiting.keys.update(keys)
         waiting.touched = time.monotonic()
         self.bytes += size
         self.points += points
@@ -75,6 +76,7 @@ class Backlog:
         waiting.points -= points
         waiting.bytes -= size
         waiting.since = time.monotonic()
+        waiting.keys.clear()
         self.bytes -= size
         self.points -= points
         if waiting.rows <= 0:

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from stepwell_storage.points import Ints, Points, to_ordered
+from stepwell_storage.stretches import Mask, Stretches
 from stepwell_storage.summaries import BLOCK, Summary, decode_all
 
-_LEAST, _GREATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-Mask = npt.NDArray[np.bool_]
+_LEAST = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +32,14 @@ class Blocks:
     def of(cls, points: Points, size: int = BLOCK) -> Blocks:
         """The blocks of at least one point, ``size`` points each."""
         starts = np.arange(0, len(points), size)
-        counts = np.diff(np.append(starts, len(points)))
+        parts = Stretches(np.diff(np.append(starts, len(points))), starts)
         keys = to_ordered(points.values)
         top = np.where(np.isnan(points.values), _LEAST, keys)
-        lowest = _where_extreme(np.minimum, keys, starts, counts)
-        highest = _where_extreme(np.maximum, top, starts, counts)
-        ends = starts + counts - 1
-        return cls(counts, points[starts], points[ends], points[lowest], points[highest])
+        lowest = parts.first_row(np.minimum, keys)
+        highest = parts.first_row(np.maximum, top)
+        return cls(
+            parts.counts, points[starts], points[parts.ends], points[lowest], points[highest]
+        )
 
     @classmethod
     def of_summaries(cls, encoded: Sequence[bytes]) -> Blocks:
@@ -67,14 +67,14 @@ def bucket(blocks: Blocks, buckets: int) -> tuple[Points, Ints]:
     total = len(blocks.counts)
     buckets = min(buckets, total)
     starts = np.arange(buckets) * total // buckets
-    sizes = np.diff(np.append(starts, total))
+    parts = Stretches(np.diff(np.append(starts, total)), starts)
     empty = np.isnan(blocks.lowest.values)
     low_keys = to_ordered(blocks.lowest.values)  # NaN is the greatest
     high_keys = np.where(empty, _LEAST, to_ordered(blocks.highest.values))
-    low = blocks.lowest[_where_extreme(np.minimum, low_keys, starts, sizes)]
-    high = blocks.highest[_where_extreme(np.maximum, high_keys, starts, sizes)]
-    barren = np.logical_and.reduceat(empty, starts)
-    first, last = blocks.first[starts], blocks.last[starts + sizes - 1]
+    low = blocks.lowest[parts.first_row(np.minimum, low_keys)]
+    high = blocks.highest[parts.first_row(np.maximum, high_keys)]
+    barren = parts.all(empty)
+    first, last = blocks.first[starts], blocks.last[parts.ends]
     low, high = _choose(barren, first, low), _choose(barren, last, high)
     four = (first, low, high, last)
     points = Points(
@@ -82,15 +82,7 @@ def bucket(blocks: Blocks, buckets: int) -> tuple[Points, Ints]:
         np.stack([p.timestamps for p in four], axis=1).ravel(),
         np.stack([p.values for p in four], axis=1).ravel(),
     )
-    return points, np.add.reduceat(blocks.counts, starts)
-
-
-def _where_extreme(extreme: np.ufunc, keys: Ints, starts: Ints, sizes: Ints) -> Ints:
-    """The first row of each stretch that has its extreme."""
-    best = np.repeat(extreme.reduceat(keys, starts), sizes)
-    rows = np.where(keys == best, np.arange(len(keys)), _GREATEST)
-    found: Ints = np.minimum.reduceat(rows, starts)
-    return found
+    return points, parts.total(blocks.counts)
 
 
 def _choose(where: Mask, this: Points, other: Points) -> Points:

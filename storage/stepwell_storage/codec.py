@@ -7,7 +7,7 @@ never used again, and data of every number ever written stays readable.  docs/fo
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,7 +16,15 @@ import numpy.typing as npt
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, wrapped
 
 from stepwell_storage import summaries
-from stepwell_storage.columns import EQUAL, Reader, pack_floats, pack_ints, seal
+from stepwell_storage.columns import (
+    EQUAL,
+    Reader,
+    Rows,
+    pack_floats_each,
+    pack_ints,
+    pack_ints_each,
+    seal,
+)
 from stepwell_storage.errors import Corrupt
 from stepwell_storage.points import (
     FLOAT32,
@@ -28,10 +36,10 @@ from stepwell_storage.points import (
     canonical,
     float32,
     float64,
-    is_increasing,
 )
 from stepwell_storage.records import Position
-from stepwell_storage.summaries import BLOCK, MAX_POINTS, Summary, summarise
+from stepwell_storage.stretches import Stretches, out_of_order
+from stepwell_storage.summaries import BLOCK, MAX_POINTS, Summary, summarise, summarise_each
 
 __all__ = [
     "BLOCK",
@@ -39,9 +47,11 @@ __all__ = [
     "Chunk",
     "Summary",
     "decode",
+    "decode_each",
     "decode_summaries",
     "decode_summary",
     "encode",
+    "encode_each",
     "summarise",
 ]
 
@@ -52,6 +62,9 @@ PACKED, NARROW = 1, 2
 
 NARROW_BELOW = 64
 """Points below which pcodec saves a few percent and costs several times as much."""
+
+_MANY_ALIKE = 4
+"""Chunks of one shape from which on reading them together is sooner done."""
 
 _PCO, _PCO_SINGLE = 64, 65  # forms of a column, beside those of columns.py
 _PACKED_HEADER = struct.Struct("<BBBBIIII")  # encoding, 3 forms, points, bytes of each column
@@ -82,13 +95,34 @@ class Chunk:
 
 def encode(points: Points) -> Chunk:
     """Seals 1 to ``MAX_POINTS`` points; ValueError when they are not ordered and unique."""
-    if not 0 < len(points) <= MAX_POINTS:
-        raise ValueError(f"a chunk holds 1 to {MAX_POINTS} points, not {len(points)}")
-    if not is_increasing(points):
-        raise ValueError("the points of a chunk must be ordered and unique")
-    data = _narrow(points) if len(points) < NARROW_BELOW else _pack(points)
-    summary = summaries.encode_points(points)
+    ((data, summary),) = encode_each(points, Stretches.of([len(points)]))
     return Chunk(summary, data, len(points), points.position(0), points.position(-1))
+
+
+def encode_each(
+    points: Points, chunks: Stretches, *, narrow_below: int = NARROW_BELOW
+) -> list[tuple[bytes, bytes]]:
+    """Data and summary of each chunk; those of fewer points than ``narrow_below`` in one pass.
+
+    ValueError when one holds no points or more than ``MAX_POINTS``, or is not ordered and unique.
+    """
+    for count in (int(chunks.counts.min()), int(chunks.counts.max())):
+        if not 0 < count <= MAX_POINTS:
+            raise ValueError(f"a chunk holds 1 to {MAX_POINTS} points, not {count}")
+    if len(out_of_order(points, chunks)):
+        raise ValueError("the points of a chunk must be ordered and unique")
+    points = Points(points.steps, points.timestamps, canonical(points.values))
+    short = chunks.counts < narrow_below
+    rows = np.repeat(short, chunks.counts)
+    few = Stretches.of(chunks.counts[short])
+    narrow = iter(_narrow_each(points[rows], few) if len(few) else ())
+    data = [
+        next(narrow) if is_short else _pack(points[start : start + count])
+        for is_short, start, count in zip(
+            short.tolist(), chunks.starts.tolist(), chunks.counts.tolist(), strict=True
+        )
+    ]
+    return list(zip(data, summaries.encode_each(summarise_each(points, chunks)), strict=True))
 
 
 def decode(data: bytes) -> Points:
@@ -103,17 +137,70 @@ def decode(data: bytes) -> Points:
     return unpack(data)
 
 
+def decode_each(data: Sequence[bytes]) -> tuple[Points, Ints]:
+    """The points of many chunks, one behind the other, and how many each has.
+
+    Narrow chunks of one shape are read as one matrix.  Raises Corrupt, whose place has the
+    ``index`` of a damaged chunk.
+    """
+    alike: dict[tuple[bytes, int], list[int]] = {}
+    for index, one in enumerate(data):
+        alike.setdefault((one[: _NARROW_HEADER.size], len(one)), []).append(index)
+    counts = np.zeros(len(data), INT64)
+    tables: list[tuple[list[int], Points]] = []
+    for members in alike.values():
+        table = _decode_alike(data, members)
+        counts[members] = table.steps.shape[1]
+        tables.append((members, table))
+    starts, total = np.cumsum(counts) - counts, int(counts.sum())
+    whole = Points(np.empty(total, INT64), np.empty(total, INT64), np.empty(total, FLOAT64))
+    for members, table in tables:
+        rows = starts[members][:, None] + np.arange(table.steps.shape[1])
+        whole.steps[rows], whole.timestamps[rows] = table.steps, table.timestamps
+        whole.values[rows] = table.values
+    return whole, counts
+
+
+def _decode_alike(data: Sequence[bytes], members: Sequence[int]) -> Points:
+    """Columns of shape (members, points): the members' heads and lengths are the same."""
+    first = data[members[0]]
+    if len(members) >= _MANY_ALIKE and first[0] == NARROW and len(first) > _NARROW_HEADER.size:
+        _, *forms, count = _NARROW_HEADER.unpack_from(first)
+        rows = Rows([data[index] for index in members], _NARROW_HEADER.size)
+        if 0 < count <= MAX_POINTS and rows.hold(forms, count):
+            steps, timestamps = rows.ints(forms[0], count), rows.ints(forms[1], count)
+            return Points(steps, timestamps, rows.floats(forms[2], count))
+    parts = []
+    for index in members:
+        try:
+            parts.append(decode(data[index]))
+        except Corrupt as error:
+            raise Corrupt(error.reason, index=index) from error
+    return Points(
+        np.stack([part.steps for part in parts]),
+        np.stack([part.timestamps for part in parts]),
+        np.stack([part.values for part in parts]),
+    )
+
+
 decode_summary = summaries.decode
 decode_summaries = summaries.decode_all
 
 
-def _narrow(points: Points) -> bytes:
-    count = len(points)
-    step_form, steps = pack_ints(points.steps.tobytes(), count)
-    time_form, timestamps = pack_ints(points.timestamps.tobytes(), count)
-    value_form, values = pack_floats(points.values.tobytes())
-    head = _NARROW_HEADER.pack(NARROW, step_form, time_form, value_form, count)
-    return seal(b"".join((head, steps, timestamps, values)))
+def _narrow_each(points: Points, chunks: Stretches) -> list[bytes]:
+    steps = pack_ints_each(points.steps, chunks)
+    times = pack_ints_each(points.timestamps, chunks)
+    values = pack_floats_each(points.values, chunks)
+    heads = np.empty((len(chunks), _NARROW_HEADER.size), np.uint8)
+    heads[:, 0] = NARROW
+    heads[:, 1:4] = np.column_stack([steps.forms, times.forms, values.forms])
+    heads[:, 4:] = chunks.counts.astype("<u4").view(np.uint8).reshape(-1, 4)
+    whole, size = heads.tobytes(), _NARROW_HEADER.size
+    places = range(0, len(whole), size)
+    return [
+        seal(b"".join((whole[place : place + size], *columns)))
+        for place, *columns in zip(places, steps.parts, times.parts, values.parts, strict=True)
+    ]
 
 
 def _unnarrow(data: bytes) -> Points:
@@ -130,7 +217,7 @@ def _unnarrow(data: bytes) -> Points:
 def _pack(points: Points) -> bytes:
     step_form, steps = _pack_ints(points.steps)
     time_form, timestamps = _pack_ints(points.timestamps)
-    value_form, values = _pack_floats(canonical(points.values))
+    value_form, values = _pack_floats(points.values)
     forms = (step_form, time_form, value_form)
     sizes = (len(steps), len(timestamps), len(values))
     head = _PACKED_HEADER.pack(PACKED, *forms, len(points), *sizes)

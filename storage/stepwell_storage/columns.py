@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from operator import sub
 from typing import Any
 
@@ -25,7 +27,9 @@ from stepwell_storage.points import (
     canonical,
     float32,
     float64,
+    to_float32,
 )
+from stepwell_storage.stretches import Stretches
 
 PLAIN, EQUAL, SINGLE = 0, 1, 2
 DELTA = {0: 16, 1: 17, 2: 18, 4: 20}  # bytes of a difference
@@ -116,6 +120,71 @@ def _pack_few(column: bytes) -> tuple[int, bytes]:
     return (DELTA[width], rest) if len(rest) < len(column) else (PLAIN, column)
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Many columns: the form of each, and its bytes."""
+
+    forms: npt.NDArray[np.uint8]
+    parts: list[bytes]
+
+
+def pack_ints_each(column: Ints, stretches: Stretches) -> Packed:
+    """``pack_ints`` of each stretch, none of them repeated, by one pass over all."""
+    counts = stretches.counts
+    differences = stretches.differences(column)
+    least = stretches.least(differences)
+    span = (stretches.greatest(differences) - least).view(np.uint64)  # it may be 2^64 - 1
+    widths = np.select([span < 1 << 8 * width for width in DELTA], list(DELTA), 8)
+    shorter = (counts > _TINY) & (16 + widths * (counts - 1) < 8 * counts)
+    forms = np.where(shorter & (widths < 8), 16 + widths, PLAIN)
+    forms[(span == 0) & (least == 0) & (counts > 1)] = EQUAL
+    packed = Packed(forms.astype(np.uint8), [b""] * len(counts))
+    _fill_plain(packed, column, stretches)
+    starts = np.stack([column[stretches.starts], least], axis=1).tobytes()
+    for width, form in DELTA.items():
+        chosen = np.flatnonzero(forms == form)
+        if not len(chosen):
+            continue
+        rest = memoryview(b"")
+        if width:
+            # Narrowing keeps the low bytes, which is where a difference that wrapped stands too.
+            rows = stretches.spread(forms == form)
+            beyond = (differences - stretches.spread(least))[rows]
+            rest = memoryview(beyond.astype(f"<u{width}").tobytes())
+        ends = (np.cumsum(counts[chosen]) * width).tolist()
+        sizes = ((counts[chosen] - 1) * width).tolist()  # the first entry has no difference
+        for index, end, size in zip(chosen.tolist(), ends, sizes, strict=True):
+            packed.parts[index] = starts[16 * index : 16 * index + 16] + rest[end - size : end]
+    return packed
+
+
+def pack_floats_each(values: Floats, stretches: Stretches) -> Packed:
+    """``pack_floats`` of each stretch; every NaN is the one NaN already."""
+    bits = values.view(INT64)
+    singles = to_float32(values)
+    same = float64(singles).view(INT64) == bits
+    forms = np.where(stretches.all(same), SINGLE, PLAIN)
+    forms[stretches.alike(bits) & (stretches.counts > 1)] = EQUAL
+    packed = Packed(forms.astype(np.uint8), [b""] * len(stretches))
+    _fill_plain(packed, values, stretches)
+    short = singles.tobytes()
+    for index in np.flatnonzero(forms == SINGLE).tolist():
+        start, count = int(stretches.starts[index]), int(stretches.counts[index])
+        packed.parts[index] = short[4 * start : 4 * (start + count)]
+    return packed
+
+
+def _fill_plain(packed: Packed, column: Ints | Floats, stretches: Stretches) -> None:
+    """The parts that are entries as they stand: all of them, or the first."""
+    whole = column.tobytes()
+    starts, ends = 8 * stretches.starts, 8 * (stretches.ends + 1)
+    for form, until in ((PLAIN, ends), (EQUAL, starts + 8)):
+        chosen = np.flatnonzero(packed.forms == form)
+        places = zip(chosen.tolist(), starts[chosen].tolist(), until[chosen].tolist(), strict=True)
+        for index, start, end in places:
+            packed.parts[index] = whole[start:end]
+
+
 class Reader:
     """Takes one column after the other out of a sealed body; ``name`` says of what in errors.
 
@@ -194,6 +263,62 @@ class Reader:
             raise self.corrupt("cut short")
         self.offset += size
         return np.frombuffer(self._body, dtype, count, self.offset - size)
+
+
+class Rows:
+    """The columns of sealed bodies of one length and one shape, a row of a matrix each."""
+
+    def __init__(self, bodies: Sequence[bytes], offset: int) -> None:
+        self._bodies = bodies
+        self._size = len(bodies[0])
+        self._offset = offset
+        joined = np.frombuffer(b"".join(bodies), np.uint8)
+        self._bytes = joined.reshape(len(bodies), self._size)
+
+    def hold(self, forms: Sequence[int], count: int) -> bool:
+        """Whether every seal is right and the length is that of two columns of integers and one
+        of values in these forms; False of forms that are read one by one."""
+        *integers, value = forms
+        if not {*integers} <= {PLAIN, EQUAL, *_WIDTHS} or value not in (PLAIN, EQUAL, SINGLE):
+            return False
+        sizes = [self._int_bytes(form, count) for form in integers]
+        sizes.append(8 if value == EQUAL else count * (4 if value == SINGLE else 8))
+        end = self._offset + sum(sizes)
+        return end + _CRC.size == self._size and all(
+            zlib.crc32(memoryview(body)[:end]) == int.from_bytes(body[end:], "little")
+            for body in self._bodies
+        )
+
+    @staticmethod
+    def _int_bytes(form: int, count: int) -> int:
+        if form in _WIDTHS:
+            return _START.size + _WIDTHS[form] * (count - 1)
+        return 8 if form == EQUAL else 8 * count
+
+    def ints(self, form: int, count: int) -> Ints:
+        """int64[bodies, count]; the columns are taken in order, as they stand."""
+        if form == EQUAL:
+            return np.repeat(self._take(1, INT64), count, axis=1)
+        if form == PLAIN:
+            return self._take(count, INT64)
+        start = self._take(2, INT64)
+        entries = np.repeat(start[:, 1:], count, axis=1)
+        if width := _WIDTHS[form]:
+            entries[:, 1:] += self._take(count - 1, f"<u{width}").astype(INT64)
+        entries[:, 0] = start[:, 0]
+        return np.cumsum(entries, axis=1, out=entries)
+
+    def floats(self, form: int, count: int) -> Floats:
+        if form == EQUAL:
+            return np.repeat(self._take(1, FLOAT64), count, axis=1)
+        if form == SINGLE:
+            return float64(self._take(count, FLOAT32))
+        return self._take(count, FLOAT64)
+
+    def _take(self, count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        start = self._offset
+        self._offset += count * np.dtype(dtype).itemsize
+        return np.ascontiguousarray(self._bytes[:, start : self._offset]).view(dtype)
 
 
 def _repeats(column: bytes, size: int) -> bool:

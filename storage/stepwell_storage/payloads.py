@@ -13,6 +13,7 @@ import numpy as np
 
 from stepwell_storage.columns import Reader, pack_floats, pack_ints, seal
 from stepwell_storage.points import INT64, Floats, Ints, Points
+from stepwell_storage.stretches import Stretches, gather
 
 FORMAT = 1
 MAX_POINTS = 1 << 22
@@ -43,6 +44,37 @@ class Journaled:
             rows = slice(int(ends[index] - self.counts[index]), int(ends[index]))
             parts.append(Points(self.steps[rows], self.timestamps[rows], self.values[rows]))
         return Points.concat(parts) if parts else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByKey:
+    """The points of many payloads series by series, keys ascending; of each as they were logged."""
+
+    keys: Ints
+    series: Stretches
+    points: Points
+
+    @classmethod
+    def of(cls, payloads: Sequence[bytes]) -> ByKey:
+        """At least one.  Raises Corrupt."""
+        return cls.of_rows([decode(payload) for payload in payloads])
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Journaled]) -> ByKey:
+        whole = Points(
+            np.concatenate([row.steps for row in rows]),
+            np.concatenate([row.timestamps for row in rows]),
+            np.concatenate([row.values for row in rows]),
+        )
+        keys = np.concatenate([row.keys for row in rows])
+        counts = Stretches.of(np.concatenate([row.counts for row in rows]))
+        return cls(*gather(keys, counts, whole))
+
+    def points_of(self, key: int) -> Points:
+        at = int(np.searchsorted(self.keys, key))
+        if at == len(self.keys) or self.keys[at] != key:
+            return Points.empty()
+        return self.points[self.series.starts[at] : self.series.ends[at] + 1]
 
 
 def encode(

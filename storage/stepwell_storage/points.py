@@ -114,10 +114,15 @@ def float32(values: Floats) -> Singles | None:
     # Most values that are no float32 give themselves away by the lowest bits of their fraction.
     if len(bits) and int(bits[len(bits) // 2] | bits[0] | bits[-1]) & 1:
         return None
-    with np.errstate(all="ignore"):
-        short = values.astype(FLOAT32)
-        same = np.count_nonzero(short.astype(FLOAT64).view(INT64) == bits)
+    short = to_float32(values)
+    same = np.count_nonzero(float64(short).view(INT64) == bits)
     return short if same == len(bits) else None
+
+
+def to_float32(values: Floats) -> Singles:
+    """The values rounded to float32, without a warning where one is too great for it."""
+    with np.errstate(all="ignore"):
+        return values.astype(FLOAT32)
 
 
 def float64(values: Singles) -> Floats:

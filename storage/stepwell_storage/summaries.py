@@ -26,10 +26,11 @@ from stepwell_storage.points import (
     Ints,
     Points,
     canonical,
-    float32,
     float64,
+    to_float32,
     to_ordered,
 )
+from stepwell_storage.stretches import Mask, Stretches
 
 FORMAT = 1
 BLOCK = 256
@@ -45,14 +46,8 @@ _HEADER = struct.Struct("<BBBBBBBI")
 _SHAPE_BYTES = _HEADER.size - 4
 _WIDTHS = (0, 1, 2, 4, 8)
 _FORMS = (PLAIN, EQUAL, SINGLE)
+_SHAPE_BASE = 512  # above each number of a shape: forms, widths, and blocks of a chunk
 _CRC_BYTES = 4
-
-_STARTS = struct.Struct("<qq")
-_THREE = {
-    width: struct.Struct(f"<3{code}") for width, code in zip((1, 2, 4, 8), "BHIQ", strict=True)
-}
-_DOUBLES, _SINGLES = struct.Struct("<4d"), struct.Struct("<4f")
-_NEGATIVE_ZERO = struct.pack("<d", -0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,26 +113,30 @@ class Summary:
 
 def summarise(points: Points) -> Summary:
     """The blocks of one chunk; ``points`` are at least one, and ordered."""
-    count = len(points)
+    return summarise_each(points, Stretches.of([len(points)]))
+
+
+def summarise_each(points: Points, chunks: Stretches) -> Summary:
+    """The blocks of several chunks, each at least one point, and ordered."""
     values = canonical(points.values)
+    sizes = -(-chunks.counts // BLOCK)
+    of_chunk = Stretches.of(sizes)
+    counts = np.full(int(sizes.sum()), BLOCK, INT64)
+    counts[of_chunk.ends] = chunks.counts - BLOCK * (sizes - 1)
+    blocks = Stretches.of(counts)
     keys = top = to_ordered(values)
     infinite = ~np.isfinite(values)
-    starts = np.arange(0, count, BLOCK)
-    rows = np.empty((4, len(starts)), INT64)
-    rows[0] = starts
-    rows[1, :-1] = starts[1:] - 1
-    rows[1, -1] = count - 1
     if infinite.any():
-        nonfinite = np.add.reduceat(infinite.astype(INT64), starts)
+        nonfinite = blocks.total(infinite)
         # Among the keys NaN is the greatest, so that only a block of nothing else has it lowest.
         top = np.where(np.isnan(values), _INT64_MIN, keys)
     else:
-        nonfinite = np.zeros(len(starts), INT64)
-    rows[2] = starts + _blocks(keys, INT64_MAX).argmin(axis=1)
-    rows[3] = starts + _blocks(top, _INT64_MIN).argmax(axis=1)
+        nonfinite = np.zeros(len(blocks), INT64)
+    low, high = blocks.first_row(np.minimum, keys), blocks.first_row(np.maximum, top)
+    rows = np.stack([blocks.starts, blocks.ends, low, high])
     return Summary(
-        sizes=np.array([len(starts)], INT64),
-        counts=rows[1] - rows[0] + 1,
+        sizes=sizes,
+        counts=counts,
         nonfinite=nonfinite,
         steps=points.steps[rows],
         timestamps=points.timestamps[rows],
@@ -147,22 +146,108 @@ def summarise(points: Points) -> Summary:
 
 def encode(summary: Summary) -> bytes:
     """The summary of one chunk as bytes."""
-    step_width, step_column = _pack_firsts(summary.steps[0])
-    time_width, time_column = _pack_firsts(summary.timestamps[0])
-    offset_width, offset_column = _pack_offsets(summary.steps[1:] - summary.steps[0])
-    delay_width, delay_column = _pack_offsets(summary.timestamps[1:] - summary.timestamps[0])
-    odd_width, odd_column = _pack_offsets(summary.nonfinite)
-    form, value_column = _pack_values(summary.values.ravel())
-    widths = (step_width, time_width, offset_width, delay_width, odd_width)
-    head = _HEADER.pack(FORMAT, form, *widths, summary.count)
-    columns = (step_column, time_column, offset_column, delay_column, odd_column, value_column)
-    return seal(b"".join((head, *columns)))
+    return encode_each(summary)[0]
 
 
-def encode_points(points: Points) -> bytes:
-    """What ``encode(summarise(points))`` gives, sooner for a single block."""
-    few = _encode_few(points) if len(points) <= BLOCK else None
-    return encode(summarise(points)) if few is None else few
+def encode_each(summary: Summary) -> list[bytes]:
+    """The summary of each chunk as bytes.  Those of one shape are written as one matrix."""
+    chunks = Stretches.of(summary.sizes)
+    columns = _Written(summary, chunks)
+    shapes = np.column_stack([*columns.shape(), chunks.counts])
+    codes = shapes @ (_SHAPE_BASE ** np.arange(shapes.shape[1]))
+    _, examples, kinds = np.unique(codes, return_index=True, return_inverse=True)
+    encoded = [b""] * len(chunks)
+    for kind, example in enumerate(examples.tolist()):
+        members = np.flatnonzero(kinds == kind)
+        body = columns.rows(members, shapes[example].tolist())
+        whole, size = body.tobytes(), body.shape[1]
+        for row, index in enumerate(members.tolist()):
+            encoded[index] = seal(whole[row * size : (row + 1) * size])
+    return encoded
+
+
+class _Written:
+    """What is written of several chunks' summaries, one entry or row per chunk."""
+
+    def __init__(self, summary: Summary, chunks: Stretches) -> None:
+        self._summary = summary
+        self._chunks = chunks
+        self._points = chunks.total(summary.counts)
+        self._firsts = [
+            _differences(column[0], chunks) for column in (summary.steps, summary.timestamps)
+        ]
+        self._offsets = [column[1:] - column[0] for column in (summary.steps, summary.timestamps)]
+
+    def shape(self) -> tuple[npt.NDArray[Any], ...]:
+        """Form of the values and the widths of the other columns, as the header has them."""
+        chunks, summary = self._chunks, self._summary
+        differences = [_widths(span) for _, _, span in self._firsts]
+        offsets = [
+            _widths(
+                chunks.greatest(column.max(axis=0)),
+                negative=chunks.least(column.min(axis=0)) < 0,
+            )
+            for column in self._offsets
+        ]
+        odd = _widths(chunks.greatest(summary.nonfinite))
+        return (self._forms(), *differences, *offsets, odd)
+
+    def _forms(self) -> npt.NDArray[Any]:
+        chunks, values = self._chunks, self._summary.values
+        bits = values.view(INT64)
+        equal = chunks.all((bits == chunks.spread(bits[0][chunks.starts])).all(axis=0))
+        same = float64(to_float32(values)).view(INT64) == bits
+        single = chunks.all(same.all(axis=0))
+        return np.where(equal, EQUAL, np.where(single, SINGLE, PLAIN))
+
+    def rows(self, members: Ints, shape: list[int]) -> npt.NDArray[np.uint8]:
+        """uint8[members, bytes]: everything but the seal, of chunks that have this shape."""
+        form, *widths, blocks = shape
+        summary = self._summary
+        starts = self._chunks.starts[members]
+        at = starts[:, None] + np.arange(blocks)
+        head = np.empty((len(members), _SHAPE_BYTES), np.uint8)
+        head[:] = (FORMAT, form, *widths)
+        parts = [head, _as_bytes(self._points[members, None], "<u4")]
+        for (least, beyond, _), column, width in zip(
+            self._firsts, (summary.steps, summary.timestamps), widths[:2], strict=True
+        ):
+            parts.append(_as_bytes(column[0, starts, None], INT64))
+            if blocks > 1:
+                parts.append(_as_bytes(least[members, None], INT64))
+                parts.append(_as_bytes(beyond[at[:, 1:]], f"<u{width}"))
+        for column, width in zip(self._offsets, widths[2:4], strict=True):
+            parts.append(_as_bytes(column[:, at].swapaxes(0, 1), f"<u{width}"))
+        parts.append(_as_bytes(summary.nonfinite[at], f"<u{widths[4]}"))
+        values = summary.values[:, at].swapaxes(0, 1)
+        if form == EQUAL:
+            parts.append(_as_bytes(values[:, 0, :1], FLOAT64))
+        else:
+            parts.append(_as_bytes(values, FLOAT32 if form == SINGLE else FLOAT64))
+        return np.concatenate(parts, axis=1)
+
+
+def _differences(firsts: Ints, chunks: Stretches) -> tuple[Ints, Ints, Ints]:
+    """From block to block of a chunk: the least, by how much each is greater, the most of that."""
+    differences = chunks.differences(firsts)
+    least = chunks.least(differences)
+    span = chunks.greatest(differences) - least
+    return least, differences - chunks.spread(least), span
+
+
+def _widths(greatest: Ints, *, negative: Mask | bool = False) -> Ints:
+    """Bytes for entries from 0 up to ``greatest``, which wraps where it is over int64."""
+    unsigned = greatest.view(np.uint64)
+    fits = [unsigned < 1 << 8 * width for width in _WIDTHS[:-1]]
+    return np.where(negative, 8, np.select(fits, _WIDTHS[:-1], 8))
+
+
+def _as_bytes(entries: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[np.uint8]:
+    """The low bytes of each, which is also where an entry that wrapped stands; a row a chunk."""
+    if dtype == "<u0":
+        return np.empty((len(entries), 0), np.uint8)
+    narrow = entries.astype(dtype, order="C").reshape(len(entries), -1)
+    return narrow.view(np.uint8)
 
 
 def decode(encoded: bytes) -> Summary:
@@ -279,91 +364,3 @@ def _count(encoded: bytes, index: int) -> int:
     if not 0 < count <= MAX_POINTS:
         raise Corrupt(f"chunk summary: {count} points", index=index)
     return count
-
-
-def _blocks(keys: Ints, fill: int) -> Ints:
-    """int64[blocks, BLOCK], the last row filled up; a single row is as long as it is."""
-    odd = len(keys) % BLOCK
-    if odd and len(keys) > BLOCK:
-        keys = np.concatenate([keys, np.full(BLOCK - odd, fill, INT64)])
-    return keys.reshape(-1, min(len(keys), BLOCK))
-
-
-def _pack_firsts(column: Ints) -> tuple[int, bytes]:
-    """The first entry; behind it the smallest difference and by how much each is greater."""
-    start = column[:1].tobytes()
-    if len(column) == 1:
-        return 0, start
-    differences = column[1:] - column[:-1]
-    least = int(differences.min())
-    width = _width(int(differences.max()) - least)
-    least_bytes = least.to_bytes(8, "little", signed=True)
-    return width, start + least_bytes + _narrow(differences - least, width)
-
-
-def _pack_offsets(offsets: Ints) -> tuple[int, bytes]:
-    width = 8 if int(offsets.min()) < 0 else _width(int(offsets.max()))
-    return width, _narrow(offsets, width)
-
-
-def _pack_values(values: Floats) -> tuple[int, bytes]:
-    bits = values.view(INT64)
-    if (bits == bits[0]).all():
-        return EQUAL, values[:1].tobytes()
-    single = float32(values)
-    return (PLAIN, values.tobytes()) if single is None else (SINGLE, single.tobytes())
-
-
-def _width(greatest: int) -> int:
-    return next(width for width in _WIDTHS if greatest < 1 << 8 * width)
-
-
-def _narrow(entries: Ints, width: int) -> bytes:
-    """The low bytes of each, which is also where an entry that wrapped stands."""
-    return entries.astype(f"<u{width}").tobytes() if width else b""
-
-
-def _encode_few(points: Points) -> bytes | None:
-    """The same bytes in plain Python, where NumPy's calls would cost many times the work.
-
-    None where anything is unusual: values that are not finite, negative zeros, late timestamps.
-    """
-    steps, times = points.steps.tolist(), points.timestamps.tolist()
-    values = points.values.tolist()
-    low, high = min(values), max(values)
-    total = sum(values)
-    if total - total != 0.0 or (not (low and high) and _NEGATIVE_ZERO in points.values.tobytes()):
-        return None
-    low_row, high_row = values.index(low), values.index(high)
-    step, time = steps[0], times[0]
-    packed_steps = _pack_three(steps[-1] - step, steps[low_row] - step, steps[high_row] - step)
-    packed_times = _pack_three(times[-1] - time, times[low_row] - time, times[high_row] - time)
-    if packed_steps is None or packed_times is None:
-        return None
-    offset_width, offsets = packed_steps
-    delay_width, delays = packed_times
-    form, shown = _pack_four(values[0], values[-1], low, high)
-    head = _HEADER.pack(FORMAT, form, 0, 0, offset_width, delay_width, 0, len(steps))
-    return seal(b"".join((head, _STARTS.pack(step, time), offsets, delays, shown)))
-
-
-def _pack_three(*offsets: int) -> tuple[int, bytes] | None:
-    if not any(offsets):
-        return 0, b""
-    if min(offsets) < 0:
-        return None
-    greatest = max(offsets)
-    width = 1 if greatest < 1 << 8 else 2 if greatest < 1 << 16 else _width(greatest)
-    return width, _THREE[width].pack(*offsets)
-
-
-def _pack_four(*values: float) -> tuple[int, bytes]:
-    doubles = _DOUBLES.pack(*values)
-    if doubles == doubles[:8] * 4:
-        return EQUAL, doubles[:8]
-    try:
-        singles = _SINGLES.pack(*values)
-    except OverflowError:
-        return PLAIN, doubles
-    same = _DOUBLES.pack(*_SINGLES.unpack(singles)) == doubles
-    return (SINGLE, singles) if same else (PLAIN, doubles)

@@ -27,7 +27,10 @@ from stepwell_storage.statistics import Entry, Window
 
 logger = logging.getLogger(__name__)
 
+# The statistics are caught up that often, and less often where many series make that dear: one
+# part in so many of the time goes into it.  The more points a series has by then, the cheaper.
 FLUSH_INTERVAL_S = 0.25
+FLUSH_SHARE = 20
 MAX_WINDOW_BYTES = 32 * 1024 * 1024
 
 
@@ -74,6 +77,7 @@ class Writer:
         self._journal_ids = Counter("journal")
         self._chunk_ids = Counter("chunk")
         self._flushed_at = time.monotonic()
+        self._flush_s = 0.0
         self._flush_asked = False
         self._meters = meters
 
@@ -124,7 +128,9 @@ class Writer:
                     await self._dispatch(tx, kind, list(group))
                 flushing = self.window and (self._flush_asked or self._due())
                 if flushing:
+                    start = time.monotonic()
                     await self.window.flush(tx)
+                    self._flush_s = time.monotonic() - start
         except BaseException:
             self._rolled_back()
             raise
@@ -160,7 +166,7 @@ class Writer:
             self.window.add(entry)
             self._meters.points += points
             self.backlog.add(
-                entry.run, rows=1, points=points, size=12 * points + 64, series=len(entry.keys)
+                entry.run, rows=1, points=points, size=12 * points + 64, keys=entry.keys
             )
         beats, writers = self.window.heartbeats, self.window.writers
         for job in jobs:
@@ -183,7 +189,8 @@ class Writer:
 
     def _due(self) -> bool:
         age = time.monotonic() - self._flushed_at
-        return age >= FLUSH_INTERVAL_S or self.window.bytes > MAX_WINDOW_BYTES
+        interval = max(FLUSH_INTERVAL_S, FLUSH_SHARE * self._flush_s)
+        return age >= interval or self.window.bytes > MAX_WINDOW_BYTES
 
     async def flush(self, _: Transaction) -> None:
         """Catch the statistics up at the end of this group, for whoever is about to read them."""
@@ -204,11 +211,7 @@ class Writer:
         await _delete_exactly(tx, sql.delete_journal, sealed.journal)
         await _delete_exactly(tx, sql.delete_chunks, sealed.absorbed)
         numbers = await self._chunk_ids.take(tx, len(sealed.chunks))
-        rows = [
-            (number, sealed.run, *chunk)
-            for number, chunk in zip(numbers, sealed.chunks, strict=True)
-        ]
-        await tx.executemany(sql.insert_chunk, rows)
+        await tx.executemany(sql.insert_chunk, sealed.chunks.rows(numbers, sealed.run))
         corrections = [(gone, upto, key, sealed.run) for key, gone, upto in sealed.corrections]
         await tx.executemany(sql.correct_series, corrections)
         self._effects.append(

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from stepwell_storage.records import Batch, NewRun
 from stepwell_storage.store import Options, Store
 from stepwell_storage.tenant import Tenant
 
 RUN = f"{1:032x}"
+
+# An example that takes long on a busy machine proves nothing.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 
 def batch(key: str, steps: Sequence[int], *, value: float = 0.5, at: int = 1_000) -> Batch:

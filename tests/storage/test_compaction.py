@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stepwell_storage.compaction import build
+from stepwell_storage.backlog import UNIT_POINTS, Backlog
+from stepwell_storage.check import verify
+from stepwell_storage.compaction import FAN, build
 from stepwell_storage.compactor import CompactionFailed
+from stepwell_storage.points import Points, merge
 from stepwell_storage.records import Batch
 from stepwell_storage.store import Options, Store
 from stepwell_storage.tenant import Tenant
@@ -45,7 +48,7 @@ async def test_a_slow_series_leaves_no_crumbs(store: Store, tenant: Tenant, data
         await unit(store, tenant)
     sizes = chunk_sizes(data)
     assert sum(sizes) == 640
-    assert len(sizes) <= 7  # logarithmic: each is more than twice the next
+    assert len(sizes) <= 7  # logarithmic: at most three of a size
     assert (await tenant.points(RUN, "loss")).steps.tolist() == list(range(640))
 
 
@@ -117,6 +120,54 @@ async def test_a_wide_run_is_compacted_whole(store: Store, tenant: Tenant):
     assert page.total == 11
     assert all(stats.count == 3 and stats.exact for stats in page.series)
     assert (await tenant.points(RUN, "layer/7/norm")).values.tolist() == [7.0] * 3
+
+
+async def test_a_wide_run_that_grows_keeps_every_bit_and_leaves_nothing_behind(
+    store: Store, tenant: Tenant, data: Path
+):
+    """300 series that come and go, late points, repetitions, NaNs: many units of few points."""
+    await tenant.create_run(new_run())
+    random = np.random.default_rng(3)
+    logged: dict[str, list[Points]] = {}
+    for step in range(40):
+        keys = [f"layer/{n:03d}" for n in np.flatnonzero(random.random(300) < 0.8)]
+        counts = random.integers(1, 4, len(keys))
+        total = int(counts.sum())
+        steps = step + random.integers(-3, 1, total)
+        times = 1_707_723_600_000 + 100 * step + random.integers(0, 3, total)
+        values = random.standard_normal(total).astype(np.float32).astype(np.float64)
+        values[random.random(total) < 0.05] = np.nan
+        points = Points.of(steps, times, values)
+        for key, start, count in zip(keys, np.cumsum(counts) - counts, counts, strict=True):
+            logged.setdefault(key, []).append(points[start : start + count])
+        columns = (points.steps.tobytes(), points.timestamps.tobytes(), points.values.tobytes())
+        await tenant.log(RUN, Batch(keys, counts.tolist(), *columns))
+        if step % 3 == 2:
+            await unit(store, tenant)
+    await unit(store, tenant)
+    for key in [*list(logged)[::17], "layer/000"]:
+        assert await tenant.points(RUN, key) == merge(logged[key])
+    counts_by_key = {stats.key: stats.count for stats in (await tenant.series(RUN)).series}
+    assert counts_by_key == {key: len(merge(parts)) for key, parts in logged.items()}
+    with sqlite3.connect(data / "tenants/default/tenant.db") as connection:
+        assert connection.execute("select count(*) from journal").fetchone() == (0,)
+        (most,) = connection.execute(
+            "select max(n) from (select count(*) n from chunk group by key)"
+        )
+        assert most[0] <= 2 * FAN
+    connection.close()
+    assert (await verify(data)).problems == []
+
+
+async def test_of_many_series_each_waits_for_as_many_points(data: Path):
+    """A run of many thin series is compacted when it is quiet, not sooner."""
+    waiting = Backlog()
+    for step in range(40):
+        first = 1_000 * (step % 10)
+        waiting.add(1, rows=1, points=1_000, size=6_000, keys=range(first, first + 1_000))
+    assert waiting.most_urgent() is None
+    waiting.add(2, rows=1, points=UNIT_POINTS, size=6_000, keys=[1])
+    assert waiting.most_urgent() == (1.0, 2)
 
 
 async def test_a_unit_built_twice_is_put_in_place_once(store: Store, tenant: Tenant):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from stepwell_storage import codec, payloads
+from stepwell_storage import codec, compaction, payloads
 from stepwell_storage.points import Points, merge
 from tests.storage.point_samples import listed, long_ones, scattered
 
@@ -185,6 +185,9 @@ def test_the_document_names_every_number_that_is_written():
     assert (
         f"| {codec.PACKED} | packed | {codec.NARROW_BELOW} to {codec.MAX_POINTS:,} points" in text
     )
-    assert f"| {codec.NARROW} | narrow | 1 to {codec.NARROW_BELOW - 1} points" in text
+    assert (
+        f"| {codec.NARROW} | narrow | 1 to {codec.NARROW_BELOW - 1} points;"
+        f" 1 to {compaction.MANY_NARROW_BELOW - 1:,} where more than {compaction.MANY_SERIES}"
+    ) in text
     assert f"*blocks* of {codec.BLOCK}" in text
     assert f"1 to {payloads.MAX_POINTS:,}" in text

@@ -34,7 +34,7 @@ async def test_a_quiet_run_becomes_chunks_and_its_file_shrinks(
 def test_the_most_urgent_run_comes_first():
     waiting = Backlog()
     for run, points in ((1, 200_000), (2, 900_000), (3, 10)):
-        waiting.add(run, rows=1, points=points, size=12 * points, series=1)
+        waiting.add(run, rows=1, points=points, size=12 * points, keys=[1])
     urgent = waiting.most_urgent()
     assert urgent is not None
     assert urgent[1] == 2
@@ -46,7 +46,7 @@ def test_the_most_urgent_run_comes_first():
 
 def test_a_wide_run_waits_until_its_chunks_are_no_crumbs():
     waiting = Backlog()
-    waiting.add(1, rows=1, points=200_000, size=1_000_000, series=50_000)
+    waiting.add(1, rows=1, points=200_000, size=1_000_000, keys=range(50_000))
     assert waiting.most_urgent() is None
     assert waiting.most_urgent(everything=True) is not None
 
@@ -54,18 +54,18 @@ def test_a_wide_run_waits_until_its_chunks_are_no_crumbs():
 def test_a_full_journal_slows_appends_down_and_an_empty_one_does_not():
     waiting = Backlog(max_bytes=1_000_000)
     assert waiting.pause_s() == 0
-    waiting.add(1, rows=1, points=1, size=700_000, series=1)
+    waiting.add(1, rows=1, points=1, size=700_000, keys=[1])
     assert waiting.pause_s() == 0
-    waiting.add(1, rows=1, points=1, size=200_000, series=1)
+    waiting.add(1, rows=1, points=1, size=200_000, keys=[1])
     first = waiting.pause_s()
-    waiting.add(1, rows=1, points=1, size=200_000, series=1)
+    waiting.add(1, rows=1, points=1, size=200_000, keys=[1])
     assert 0 < first < waiting.pause_s() <= backlog.MAX_PAUSE_S
 
 
 def test_a_run_that_cannot_be_compacted_is_left_until_more_comes():
     waiting = Backlog()
-    waiting.add(1, rows=1, points=500_000, size=1, series=1)
+    waiting.add(1, rows=1, points=500_000, size=1, keys=[1])
     waiting.give_up(1)
     assert waiting.most_urgent(everything=True) is None
-    waiting.add(1, rows=1, points=1, size=1, series=1)
+    waiting.add(1, rows=1, points=1, size=1, keys=[1])
     assert waiting.most_urgent() is not None

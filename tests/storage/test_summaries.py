@@ -8,6 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from stepwell_storage.errors import Corrupt
 from stepwell_storage.points import Points, merge, ordered
+from stepwell_storage.stretches import Stretches
 from stepwell_storage.summaries import (
     BLOCK,
     MAX_POINTS,
@@ -15,8 +16,9 @@ from stepwell_storage.summaries import (
     decode,
     decode_all,
     encode,
-    encode_points,
+    encode_each,
     summarise,
+    summarise_each,
 )
 from tests.storage.point_samples import (
     Point,
@@ -77,15 +79,18 @@ def test_summary_comes_back_bit_for_bit(points: Points):
     assert decode(encode(summarise(points))) == summarise(points)
 
 
-@given(st.one_of(scattered, long_ones(BLOCK)).map(lambda points: merge([points])).filter(len))
-def test_both_ways_to_encode_a_block_give_the_same_bytes(points: Points):
-    assert encode_points(points) == encode(summarise(points))
+@settings(max_examples=50)
+@given(st.lists(chunks, min_size=1, max_size=8))
+def test_many_summaries_encode_as_each_alone(parts: list[Points]):
+    together = summarise_each(Points.concat(parts), Stretches.of([len(part) for part in parts]))
+    assert encode_each(together) == [encode(summarise(part)) for part in parts]
+    assert found(together) == [block for part in parts for block in expected(part)]
 
 
 @pytest.mark.parametrize("count", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, MAX_POINTS])
 def test_a_partial_last_block_is_exact(count: int):
     points = training(count, "noisy")
-    summary = decode(encode_points(points))
+    summary = decode(encode(summarise(points)))
     assert found(summary) == expected(points)
 
 
@@ -117,14 +122,14 @@ def test_the_earliest_of_equal_extremes_is_kept():
 @settings(max_examples=50)
 @given(st.lists(chunks, max_size=8))
 def test_many_summaries_decode_as_each_alone(parts: list[Points]):
-    together = decode_all([encode_points(part) for part in parts])
+    together = decode_all([encode(summarise(part)) for part in parts])
     assert together.sizes.tolist() == [-(-len(part) // BLOCK) for part in parts]
     assert found(together) == [block for part in parts for block in expected(part)]
 
 
 def test_many_summaries_of_one_shape_decode_as_each_alone():
     parts = [training(1_000, "noisy float32", seed) for seed in range(20)]
-    together = decode_all([encode_points(part) for part in parts])
+    together = decode_all([encode(summarise(part)) for part in parts])
     assert found(together) == [block for part in parts for block in expected(part)]
 
 
@@ -136,7 +141,7 @@ def test_offsets_that_wrap_around_come_back(reverse: bool):
     if reverse:
         points = Points(points.steps, points.timestamps[::-1], points.values)
     assert decode(encode(summarise(points))) == summarise(points)
-    assert decode(encode_points(points[:5])) == summarise(points[:5])
+    assert decode(encode(summarise(points[:5]))) == summarise(points[:5])
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32])
@@ -145,22 +150,21 @@ def test_offsets_that_wrap_around_come_back(reverse: bool):
 def test_offsets_at_the_edge_of_a_width_come_back(bits: int, beyond: int, count: int):
     steps = np.arange(count) + ((1 << bits) + beyond - count + 1) * (np.arange(count) == count - 1)
     points = Points.of(np.maximum.accumulate(steps), steps, np.arange(count))
-    assert encode_points(points) == encode(summarise(points))
-    assert decode(encode_points(points)) == summarise(points)
+    assert decode(encode(summarise(points))) == summarise(points)
 
 
 @pytest.mark.parametrize(
     ("kind", "most"), [("noisy float32", 0.115), ("smooth float32", 0.115), ("noisy", 0.18)]
 )
 def test_a_summary_is_small(kind: str, most: float):
-    assert len(encode_points(training(8_192, kind))) <= most * 8_192
-    assert len(encode_points(training(1, kind))) <= 40
-    assert len(encode_points(training(10, kind))) <= 75
+    assert len(encode(summarise(training(8_192, kind)))) <= most * 8_192
+    assert len(encode(summarise(training(1, kind)))) <= 40
+    assert len(encode(summarise(training(10, kind)))) <= 75
 
 
 def some() -> list[bytes]:
     return [
-        encode_points(points)
+        encode(summarise(points))
         for points in (
             training(1, "noisy"),
             training(10, "noisy float32"),
@@ -211,7 +215,7 @@ def test_the_damaged_one_of_many_is_named():
 def test_damage_under_a_right_checksum_is_corrupt_or_a_summary(
     points: Points, changes: list[tuple[int, int]]
 ):
-    body = bytearray(encode_points(points)[:-4])
+    body = bytearray(encode(summarise(points))[:-4])
     for place, byte in changes:
         body[place % len(body)] = byte
     try:
@@ -240,5 +244,5 @@ def test_no_summaries_are_no_blocks():
 @given(st.lists(st.tuples(integers, integers), min_size=1, max_size=3))
 def test_constant_values_take_eight_bytes(places: list[tuple[int, int]]):
     points = merge([columns([(step, time, 0x3FB9_9999_9999_999A) for step, time in places])])
-    assert decode(encode_points(points)) == summarise(points)
-    assert len(encode_points(points)) <= 11 + 16 + 48 + 8 + 4
+    assert decode(encode(summarise(points))) == summarise(points)
+    assert len(encode(summarise(points))) <= 11 + 16 + 48 + 8 + 4
