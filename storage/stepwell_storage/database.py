@@ -45,6 +45,9 @@ class Database(Protocol):
         Belongs to the committer, like ``transaction``, and is called when little is written.
         """
 
+    async def rest(self) -> None:
+        """Let go of what only reads need; the next one takes it again."""
+
     async def close(self) -> None: ...
 
 

@@ -95,12 +95,18 @@ class Housekeeping:
             pass
 
     async def _tidy_idle(self) -> bool:
-        """Give some pages back where nobody writes; whether there is more to do."""
+        """Give back what idle tenants hold: connections of readers, and some pages; whether there
+        is more to do."""
         quiet_since = time.monotonic() - IDLE_S
         for tenant in self._store.opened():
-            if tenant.tidy or tenant.writer.written_at > quiet_since:
+            unread = tenant.read_at is not None and tenant.read_at < quiet_since
+            untidy = not tenant.tidy and tenant.writer.written_at < quiet_since
+            if not (unread or untidy):
                 continue
             async with self._store.lease(tenant.name, create=False) as held:
-                held.tidy = not await held.maintain()
+                if unread:
+                    await held.rest()
+                if untidy:
+                    held.tidy = not await held.maintain()
             return True
         return False

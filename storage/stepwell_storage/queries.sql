@@ -191,8 +191,13 @@ insert into chunk (id, run, key, count, first_step, first_timestamp, first,
                    last_step, last_timestamp, last, summary, data)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- series_ranges: the same without the points
+-- series_ranges: where the chunks of a series lie
 select id, count, first_step, first_timestamp, first, last_step, last_timestamp, last
+from chunk where run = ? and key = ? and first_step <= ? and last_step >= ?
+order by first_step, first_timestamp, first;
+
+-- series_summaries: the same with what charts need of them
+select id, count, first_step, first_timestamp, first, last_step, last_timestamp, last, summary
 from chunk where run = ? and key = ? and first_step <= ? and last_step >= ?
 order by first_step, first_timestamp, first;
 
@@ -213,9 +218,6 @@ select coalesce(max(first_line + lines), 0) from console where run = ?;
 
 -- console_from: lines from one on
 select first_line, lines, payload from console where run = ? and first_line + lines > ? order by first_line limit ?;
-
--- chunk_summaries: what charts need of some chunks
-select id, summary from chunk where id in (?*);
 
 -- all_runs: for verify
 select id, run_id from run order by id;

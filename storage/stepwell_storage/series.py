@@ -15,7 +15,7 @@ from stepwell_storage.codec import decode as decode_chunk
 from stepwell_storage.database import Reader, in_list
 from stepwell_storage.errors import Corrupt
 from stepwell_storage.names import pages
-from stepwell_storage.payloads import extract
+from stepwell_storage.payloads import ByKey, extract
 from stepwell_storage.points import Ints, Points, after, between, merge, unordered
 from stepwell_storage.records import Position, SeriesPage, SeriesStats
 from stepwell_storage.statements import sql
@@ -66,38 +66,51 @@ class _Piece(NamedTuple):
     points: int
     chunk: int
     tail: Points | None = None
+    summary: bytes = b""
 
 
-class Tails:
-    """The journal rows of runs, each run's read once for all of its series."""
+class Shared:
+    """What the series of one request share: a snapshot, the numbers of their keys, and the journal
+    rows of their runs, each read once."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._rows: dict[int, list[tuple[int, bytes]]] = {}
+    def __init__(self, reader: Reader, keys: Sequence[str]) -> None:
+        self.reader = reader
+        self._keys = keys
+        self._numbers: dict[str, int] | None = None
+        self._payloads: dict[int, list[bytes]] = {}
+        self._sorted: dict[int, ByKey] = {}
 
-    async def of(self, run: int, key: int) -> Points:
-        if run not in self._rows:
-            self._rows[run] = await self._reader.fetch(sql.journal_of_run, (run,))
-        parts = [extract(payload, key) for _, payload in self._rows[run]]
-        return merge([part for part in parts if part is not None])
+    async def number(self, key: str) -> int | None:
+        if self._numbers is None:
+            self._numbers = {}
+            for page in pages(self._keys):
+                statement = in_list(sql.names_by_text, len(page))
+                self._numbers.update(await self.reader.fetch(statement, page))
+        return self._numbers.get(key)
+
+    async def tail(self, run: int, key: int) -> Points:
+        """A series' points in the journal, ordered.  Raises Corrupt."""
+        if run not in self._payloads:
+            rows = await self.reader.fetch(sql.journal_of_run, (run,))
+            self._payloads[run] = [payload for _, payload in rows]
+        payloads = self._payloads[run]
+        if len(self._keys) == 1 or not payloads:  # most rows of a wide run name another key
+            parts = [extract(payload, key) for payload in payloads]
+            return merge([part for part in parts if part is not None])
+        if run not in self._sorted:
+            self._sorted[run] = await asyncio.to_thread(ByKey.of, payloads)
+        return merge([self._sorted[run].points_of(key)])
 
 
 class Series:
     """One series in one snapshot.  Raises Corrupt, with ``place``, where it is damaged."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        run: int,
-        key: str,
-        place: dict[str, object],
-        tails: Tails | None = None,
-    ) -> None:
-        self._reader = reader
+    def __init__(self, shared: Shared, run: int, key: str, place: dict[str, object]) -> None:
+        self._reader = shared.reader
         self._run = run
         self._name = key
         self._place = place
-        self._tails = tails or Tails(reader)
+        self._shared = shared
 
     async def points(self, steps: Steps) -> Points:
         """Every point within the steps."""
@@ -128,7 +141,7 @@ class Series:
 
     async def chart(self, run_id: str, steps: Steps, max_points: int | None) -> Chart:
         """At most ``max_points`` points that keep every extreme."""
-        pieces = await self._pieces(steps)
+        pieces = await self._pieces(steps, summaries=max_points is not None)
         total = sum(piece.points for piece in pieces)
         buckets = max(1, (max_points or total) // 4)
         coarse = [p for p in pieces if p.tail is None and p.first.step >= steps.start]
@@ -147,22 +160,19 @@ class Series:
 
     # --- pieces --------------------------------------------------------------------------------
 
-    async def _key(self) -> int | None:
-        rows = await self._reader.fetch(in_list(sql.names_by_text, 1), (self._name,))
-        return rows[0][1] if rows else None
-
-    async def _pieces(self, steps: Steps) -> list[_Piece]:
+    async def _pieces(self, steps: Steps, *, summaries: bool = False) -> list[_Piece]:
         """The chunks and the tail that reach into the steps, in order of their first points."""
-        key = await self._key()
+        key = await self._shared.number(self._name)
         if key is None:
             return []
-        binds = (self._run, key, steps.end, steps.start)
+        statement = sql.series_summaries if summaries else sql.series_ranges
+        rows = await self._reader.fetch(statement, (self._run, key, steps.end, steps.start))
         pieces = [
-            _Piece(Position(*ends[:3]), Position(*ends[3:]), count, number)
-            for number, count, *ends in await self._reader.fetch(sql.series_ranges, binds)
+            _Piece(Position(*row[2:5]), Position(*row[5:8]), row[1], row[0], None, *row[8:])
+            for row in rows
         ]
         try:
-            tail = steps.cut(await self._tails.of(self._run, key))
+            tail = steps.cut(await self._shared.tail(self._run, key))
         except Corrupt as error:
             raise Corrupt(error.reason, **self._place, where="journal") from error
         if len(tail):
@@ -192,33 +202,25 @@ class Series:
     async def _blocks(self, pieces: Sequence[_Piece], whole: set[int], steps: Steps) -> Blocks:
         """Blocks of all points, in order: from summaries where a chunk lies alone and inside."""
         parts: list[Blocks] = []
-        alone: list[int] = []
-
-        async def flush() -> None:
-            if alone:
-                parts.append(await self._summaries(alone))
-                alone.clear()
-
+        alone: list[_Piece] = []
         for cluster in clusters(pieces):
             if len(cluster) == 1 and cluster[0].chunk in whole and cluster[0].tail is None:
-                alone.append(cluster[0].chunk)
+                alone.append(cluster[0])
                 continue
-            await flush()
+            parts += self._summaries(alone)
+            alone.clear()
             points = steps.cut(merge(await self._load(cluster)))
             if len(points):
                 parts.append(Blocks.of(points))
-        await flush()
-        return Blocks.concat(parts)
+        return Blocks.concat([*parts, *self._summaries(alone)])
 
-    async def _summaries(self, chunks: Sequence[int]) -> Blocks:
-        found: dict[int, bytes] = {}
-        for numbers in pages(chunks):
-            statement = in_list(sql.chunk_summaries, len(numbers))
-            found.update(await self._reader.fetch(statement, numbers))
+    def _summaries(self, chunks: Sequence[_Piece]) -> list[Blocks]:
+        if not chunks:
+            return []
         try:
-            return Blocks.of_summaries([found[number] for number in chunks])
+            return [Blocks.of_summaries([piece.summary for piece in chunks])]
         except Corrupt as error:
-            chunk = chunks[int(str(error.place.get("index", 0)))]
+            chunk = chunks[int(str(error.place.get("index", 0)))].chunk
             raise Corrupt(error.reason, **self._place, chunk=chunk) from error
 
 

@@ -219,6 +219,11 @@ class Sqlite:
         await self._writer.fetch("pragma wal_checkpoint(truncate)")
         return False
 
+    async def rest(self) -> None:
+        """Close the reading connections that nobody uses: two files, a thread and a cache each."""
+        while self._idle:
+            await self._idle.pop().close()
+
     async def close(self) -> None:
         """Close the readers, then the writer, which checkpoints and removes the WAL."""
         if self._closed:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell_storage.committer import Gauge
+from stepwell_storage.descriptors import affordable_tenants
 from stepwell_storage.errors import Closed, Corrupt, Invalid, StorageError, Unsupported
 from stepwell_storage.housekeeping import Housekeeping
 from stepwell_storage.sqlite import read_only
@@ -35,7 +36,8 @@ class Options:
     max_queue_bytes: int = 64 * 1024 * 1024
     max_server_queue_bytes: int = 256 * 1024 * 1024
     max_journal_bytes: int = 256 * 1024 * 1024
-    max_open_tenants: int = 200
+    max_open_tenants: int = 256
+    """Fewer where the process may not open files enough; those in use are never closed."""
     compact: bool = True
 
 
@@ -58,6 +60,7 @@ class Store:
         self.data = data
         self._lock = lock
         self._options = options
+        self._max_open = affordable_tenants(options.max_open_tenants)
         self._tenants: OrderedDict[str, _Open] = OrderedDict()
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._names: set[str] = set()
@@ -210,7 +213,7 @@ class Store:
 
     async def _evict(self) -> None:
         """Close idle tenants beyond the bound, least recently used first."""
-        surplus = len(self._tenants) - self._options.max_open_tenants
+        surplus = len(self._tenants) - self._max_open
         for name in [name for name, entry in self._tenants.items() if not entry.users]:
             if surplus <= 0:
                 return

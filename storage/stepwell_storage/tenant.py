@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,6 +59,8 @@ class Tenant:
         self.writer = writer
         self.tidy = True
         """Whether no compaction has freed pages since they were last given back."""
+        self.read_at: float | None = None
+        """When a read last began, by the monotonic clock; None where nothing is held for reads."""
         self._database = database
         self.datasets = Datasets(self._change, self._read)
         self.models = Models(self._change, self._read)
@@ -125,6 +128,7 @@ class Tenant:
         if settled:
             with contextlib.suppress(Full):  # reads go on; the statistics catch up when it ends
                 await self.settle()
+        self.read_at = time.monotonic()
         async with self._database.snapshot() as reader:
             yield reader
 
@@ -287,7 +291,8 @@ class Tenant:
     ) -> reading.HistoryPage:
         state = await self._state(run_id)
         async with self._read(settled=False) as reader:
-            found = reading.Series(reader, state.id, key, self._place(run_id, key))
+            shared = reading.Shared(reader, [key])
+            found = reading.Series(shared, state.id, key, self._place(run_id, key))
             return await found.page(reading.Steps.of(start_step, end_step), cursor, limit)
 
     async def points(
@@ -300,7 +305,8 @@ class Tenant:
     ) -> Points:
         state = await self._state(run_id)
         async with self._read(settled=False) as reader:
-            found = reading.Series(reader, state.id, key, self._place(run_id, key))
+            shared = reading.Shared(reader, [key])
+            found = reading.Series(shared, state.id, key, self._place(run_id, key))
             return await found.points(reading.Steps.of(start_step, end_step))
 
     async def charts(
@@ -317,11 +323,11 @@ class Tenant:
         steps = reading.Steps.of(start_step, end_step)
         charts = []
         async with self._read(settled=False) as reader:
-            tails = reading.Tails(reader)
+            shared = reading.Shared(reader, keys)
             for state in states:
                 for key in keys:
                     place = self._place(state.run_id, key)
-                    found = reading.Series(reader, state.id, key, place, tails)
+                    found = reading.Series(shared, state.id, key, place)
                     charts.append(await found.chart(state.run_id, steps, max_points))
                     await asyncio.sleep(0)  # a large request lets the others in
         return [chart for chart in charts if chart.count]
@@ -366,6 +372,11 @@ class Tenant:
         except Stale:
             return False
         return True
+
+    async def rest(self) -> None:
+        """Let go of what only reads need, as there were none for a while."""
+        self.read_at = None
+        await self._database.rest()
 
     async def maintain(self) -> bool:
         """Give some freed pages back to the file system; whether there are more."""

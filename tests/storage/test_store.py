@@ -1,13 +1,17 @@
 """The data directory: one owner, tenants that come and go, damage that stays where it is."""
 
 import asyncio
+import contextlib
 import os
+import resource
 import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
+from stepwell_storage import housekeeping
+from stepwell_storage.descriptors import FILES_PER_TENANT, OTHER_FILES, affordable_tenants
 from stepwell_storage.errors import Closed, Conflict, Corrupt, Invalid, NotFound, Unsupported
 from stepwell_storage.records import ExperimentChange, RunChange, RunQuery
 from stepwell_storage.store import Options, Store
@@ -92,6 +96,65 @@ async def test_idle_tenants_are_closed_and_come_back_whole(data: Path):
             assert len(await tenant.points(RUN, "loss")) == n + 1
             assert (await tenant.series(RUN)).series[0].count == n + 1
     await store.close()
+
+
+def open_files(data: Path, ending: str = "") -> int:
+    """Of this process, below the data directory."""
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            file = str(entry.readlink())
+            found += file.startswith(str(data)) and file.endswith(ending)
+    return found
+
+
+async def test_many_tenants_at_work_hold_a_bounded_number_of_files(data: Path):
+    store = await Store.open(data, Options(compact=False, max_open_tenants=8))
+
+    async def use(name: str) -> None:
+        async with store.lease(name, create=True) as tenant:
+            await tenant.create_run(new_run())
+            await tenant.log(RUN, batch("loss", range(5)))
+            await asyncio.gather(*(tenant.points(RUN, "loss") for _ in range(6)))
+
+    for first in range(0, 64, 8):
+        await asyncio.gather(*(use(f"t{n}") for n in range(first, first + 8)))
+        assert open_files(data) <= 1 + 9 * FILES_PER_TENANT
+    assert len(store.names()) == 64
+    await store.close()
+    assert open_files(data) == 0
+
+
+def test_fewer_tenants_stay_open_where_files_are_scarce(monkeypatch: pytest.MonkeyPatch):
+    limits = [(1_024, 1_024)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: limits.append(pair))
+    assert affordable_tenants(256) == (1_024 - OTHER_FILES) // FILES_PER_TENANT
+    assert limits == [(1_024, 1_024)]
+    limits.append((1_024, 1_048_576))
+    assert affordable_tenants(256) == 256
+    assert limits[-1] == (OTHER_FILES + 256 * FILES_PER_TENANT, 1_048_576)
+    assert affordable_tenants(256) == 256  # enough by now
+
+
+async def test_a_tenant_that_nobody_reads_closes_its_readers(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(housekeeping, "IDLE_S", 0.2)
+    store = await Store.open(data)
+    async with store.lease("default", create=True) as tenant:
+        await tenant.create_run(new_run())
+        await tenant.log(RUN, batch("loss", range(5)))
+        await asyncio.gather(*(tenant.points(RUN, "loss") for _ in range(4)))
+        assert open_files(data, "-wal") > 1
+        # SQLite keeps the descriptor of the database itself for the next reader: closing it would
+        # take the writer's lock away.
+        async with asyncio.timeout(20):
+            while open_files(data, "-wal") > 1:
+                await asyncio.sleep(0.05)
+        assert len(await tenant.points(RUN, "loss")) == 5
+    await store.close()
+    assert open_files(data) == 0
 
 
 async def test_tenants_in_use_are_not_evicted(data: Path):
