@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks import disk, footprint, growth, ingest, reads, searching
+from benchmarks import disk, footprint, growth, ingest, mixed, reads, searching, tenants, wide
 from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.processes import end_cleanly
 from benchmarks.report import Result
@@ -20,15 +20,16 @@ GROUPS: dict[str, Callable[[Plan], Iterator[Result]]] = {
     "batches": ingest.batches,
     "one_series": ingest.one_series,
     "one_step": ingest.one_step,
-    "wide": ingest.wide,
-    "many_series": ingest.many_series,
+    "wide": wide.wide,
+    "many_series": wide.many_series,
     "create": ingest.creation,
     "reads": reads.reads,
-    "mixed": reads.mixed,
+    "mixed": mixed.mixed,
     "search": searching.searches,
     "disk": disk.disk,
     "growth": growth.growth,
     "sustained": footprint.sustained,
+    "tenants": tenants.tenants,
 }
 
 

@@ -38,16 +38,21 @@ class Caller:
     ) -> None:
         self._socket.close()
 
-    def get(self, path: str, accept: str = wire.JSON) -> bytes:
-        return self.send(get(path, accept, self._headers))
+    def get(self, path: str, accept: str = wire.JSON, headers: str = "") -> bytes:
+        return self.send(get(path, accept, self._headers + headers))
 
     def post(
-        self, path: str, body: object, content_type: str = wire.JSON, accept: str = wire.JSON
+        self,
+        path: str,
+        body: object,
+        content_type: str = wire.JSON,
+        accept: str = wire.JSON,
+        headers: str = "",
     ) -> bytes:
         """``body`` is encoded as the content type says."""
         json = content_type == wire.JSON
         encoded = msgspec.json.encode(body) if json else msgspec.msgpack.encode(body)
-        headers = f"Accept: {accept}\r\n{self._headers}"
+        headers = f"Accept: {accept}\r\n{self._headers}{headers}"
         return self.send(post(path, encoded, content_type, headers))
 
     def send(self, request: bytes | bytearray | memoryview) -> bytes:
@@ -89,10 +94,10 @@ class Caller:
                     self._buffer += bytes(size - len(self._buffer))
         return size
 
-    def create_run(self, **fields: Any) -> str:
+    def create_run(self, *, headers: str = "", **fields: Any) -> str:
         """A new run's id, in the experiment ``bench`` unless told otherwise."""
         body = {"experiment_name": "bench", **fields}
-        return str(msgspec.json.decode(self.post(_RUNS, body))["run_id"])
+        return str(msgspec.json.decode(self.post(_RUNS, body, headers=headers))["run_id"])
 
 
 def _connected(port: int) -> socket.socket:

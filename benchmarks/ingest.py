@@ -1,4 +1,4 @@
-"""Logging: batches of every size by both formats, single steps, wide steps, and new runs."""
+"""Logging: batches of every size by both formats, single steps, and new runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ _FORMATS: dict[str, Callable[[str, Shape, int], Source]] = {
 }
 _BATCH_GOALS: dict[str, tuple[Goal, ...]] = {"json_1000x16": (at_least("ratio", 0.35),)}
 _STEP_GOALS = (at_least("ratio", 0.25), at_most("p99_ms", 10.0))
-_NARROW, _WIDE = Shape(10, 100), Shape(1_000, 1)
 
 
 def batches(plan: Plan) -> Iterator[Result]:
@@ -54,56 +53,6 @@ def one_step(plan: Plan) -> Iterator[Result]:
     with pair(plan) as both:
         clients = sources(both, "json", shape, 16)
         yield compare(both, "one_step", clients, shape, goals=_STEP_GOALS, seconds=2 * plan.seconds)
-
-
-def wide(plan: Plan) -> Iterator[Result]:
-    """1,000 keys with a point each, against ten keys with a hundred: the cost of a point."""
-    with pair(plan) as both:
-        for form in _FORMATS:
-            narrow_rounds, _ = both.alternate(sources(both, form, _NARROW, 16))
-            wide_rounds, base_rounds = both.alternate(sources(both, form, _WIDE, 16))
-            narrow = summary(narrow_rounds, _NARROW.points)
-            figures = summary(wide_rounds, _WIDE.points)
-            figures["narrow_points_per_s"] = narrow["points_per_s"]
-            figures["wide_over_narrow_cost"] = round(
-                narrow["points_per_s"] / max(figures["points_per_s"], 1), 3
-            )
-            base = summary(base_rounds, _WIDE.points)
-            yield Result(
-                f"wide_{form}",
-                figures,
-                settings(both, 16, _WIDE, plan.seconds),
-                baseline=base,
-                ratio=figures["points_per_s"] / base["points_per_s"],
-                goals=(at_most("wide_over_narrow_cost", 3.0),),
-            )
-
-
-def many_series(plan: Plan) -> Iterator[Result]:
-    """Runs that grow to 50,000 series each, 1,000 keys a request, by four clients."""
-    groups = 5 if plan.quick else 50
-    with pair(plan) as both:
-        narrow = summary(both.alternate(sources(both, "json", _NARROW, 4))[0], _NARROW.points)
-        with Caller(both.ours.port) as caller:
-            runs = [caller.create_run(name=f"wide-{seed}") for seed in range(4)]
-        clients = [
-            bodies.in_turn(
-                [
-                    bodies.json_batches(bodies.log_path(run), Shape(1_000, 1, 1_000 * group), group)
-                    for group in range(groups)
-                ]
-            )
-            for run in runs
-        ]
-        result = compare(both, "many_series", clients, _WIDE, seconds=4 * plan.seconds)
-        figures = result.figures
-        figures["narrow_points_per_s"] = narrow["points_per_s"]
-        figures["wide_over_narrow_cost"] = round(
-            narrow["points_per_s"] / max(figures["points_per_s"], 1), 3
-        )
-        result.settings["series_per_run"] = 1_000 * groups
-        result.goals = (at_most("wide_over_narrow_cost", 3.0),)
-        yield result
 
 
 def creation(plan: Plan) -> Iterator[Result]:

@@ -15,9 +15,11 @@ class Plan:
     warm_seconds: float = 0.5
     sizes: tuple[int, ...] = (1, 10, 1_000, 10_000)
     clients: tuple[int, ...] = (1, 16, 64)
+    wide_seconds: float = 20.0
     series_points: int = 1_000_000
     series_count: int = 50
     reads: int = 20
+    mixed_rounds: int = 3
     few_runs: int = 5_000
     many_runs: int = 100_000
     searches: int = 40
@@ -27,6 +29,8 @@ class Plan:
     growth_points: int = 10_000_000
     sustained_seconds: float = 60.0
     starts: int = 5
+    tenants: int = 2_000
+    active_tenants: int = 200
 
 
 FULL = Plan()
@@ -37,9 +41,11 @@ QUICK = Plan(
     warm_seconds=0.1,
     sizes=(1, 1_000),
     clients=(1, 16),
+    wide_seconds=2.0,
     series_points=100_000,
     series_count=5,
     reads=5,
+    mixed_rounds=1,
     few_runs=500,
     many_runs=2_000,
     searches=10,
@@ -48,4 +54,6 @@ QUICK = Plan(
     growth_points=500_000,
     sustained_seconds=3.0,
     starts=1,
+    tenants=60,
+    active_tenants=20,
 )

@@ -1,22 +1,19 @@
-"""Reading a long series whole and as a chart, and what reads cost those who write meanwhile."""
+"""Reading a long series whole and as a chart."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
 
-from benchmarks import bodies, fill
+from benchmarks import fill
 from benchmarks.api import Caller
-from benchmarks.bodies import Floats, Shape
+from benchmarks.bodies import Floats
 from benchmarks.meters import compacted
 from benchmarks.plan import Plan
-from benchmarks.processes import Server
 from benchmarks.report import Goal, Result, at_most
-from benchmarks.rounds import alone, measure, summary
+from benchmarks.rounds import alone
 from benchmarks.timing import expect, repeat
 from stepwell import ExperimentTracker, wire
 
@@ -31,9 +28,9 @@ def reads(plan: Plan) -> Iterator[Result]:
     with alone() as (server, _):
         run_id, keys = fill.loss_series(server.port, plan.series_count, plan.series_points)
         compacted(server)
-        reader = _Reader(server, run_id, plan.series_points)
+        reader = SeriesReader(server.port, run_id, plan.series_points)
         cases: list[tuple[str, Callable[[], object], tuple[Goal, ...]]] = [
-            ("history_sdk", lambda: reader.sdk(keys[0]), (at_most("p50_ms", 500.0),)),
+            ("history_sdk", lambda: reader.sdk(keys[0]), (at_most("p50_ms", 300.0),)),
             ("history_columns", lambda: reader.columns([keys[0]]), ()),
             ("history_json", lambda: reader.json(keys[0]), ()),
             ("chart", lambda: reader.chart(keys[:1]), (at_most("p50_ms", 10.0),)),
@@ -45,12 +42,12 @@ def reads(plan: Plan) -> Iterator[Result]:
             yield Result(name, figures, _settings(plan), goals=goals)
 
 
-class _Reader:
+class SeriesReader:
     """Each call checks what it got: an answer that leaves points out is no answer."""
 
-    def __init__(self, server: Server, run_id: str, points: int) -> None:
-        self._caller = Caller(server.port)
-        self._tracker = ExperimentTracker(f"http://127.0.0.1:{server.port}")
+    def __init__(self, port: int, run_id: str, points: int) -> None:
+        self._caller = Caller(port)
+        self._tracker = ExperimentTracker(f"http://127.0.0.1:{port}")
         self._run, self._points = run_id, points
         self._truth: Floats = fill.noisy_loss(points, 0)
 
@@ -86,69 +83,6 @@ class _Reader:
 
     def _bulk(self, request: wire.SeriesRequest) -> wire.ColumnarReply:
         return _columnar.decode(self._caller.post(_BULK, request, accept=wire.COLUMNS))
-
-
-def mixed(plan: Plan) -> Iterator[Result]:
-    """16 clients log flat out, without and with a reader that asks for charts all the time."""
-    shape = Shape(10, 100)
-    with alone() as (server, _):
-        run_id, keys = fill.loss_series(server.port, 5, plan.series_points)
-        compacted(server)
-        with Caller(server.port) as caller:
-            runs = [caller.create_run(name=f"writer-{seed}") for seed in range(16)]
-        writers = [
-            bodies.json_batches(bodies.log_path(run), shape, seed) for seed, run in enumerate(runs)
-        ]
-        quiet, disturbed = [], []
-        charts = _ChartThread(server, run_id, keys, plan.series_points)
-        for _ in range(plan.rounds):
-            quiet.append(measure(server, writers, plan.seconds))
-            with charts:
-                disturbed.append(measure(server, writers, plan.seconds))
-        figures = summary(disturbed, shape.points)
-        figures |= charts.figures()
-        yield Result(
-            "ingest_while_charting",
-            figures,
-            {**_settings(plan), "clients": 16, "baseline": "the same without the reader"},
-            baseline=(alone_figures := summary(quiet, shape.points)),
-            ratio=figures["requests_per_s"] / alone_figures["requests_per_s"],
-            goals=(at_most("p99_ms", 50.0),),
-        )
-
-
-class _ChartThread:
-    """Asks for five charts, waits 20 ms, asks again, for as long as its block runs."""
-
-    def __init__(self, server: Server, run_id: str, keys: list[str], points: int) -> None:
-        self._reader = _Reader(server, run_id, points)
-        self._keys, self._costs = keys, list[float]()
-        self._running = threading.Event()
-        self._thread = threading.Thread()
-
-    def __enter__(self) -> None:
-        self._running.set()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._running.clear()
-        self._thread.join()
-
-    def _read(self) -> None:
-        while self._running.is_set():
-            start = time.perf_counter()
-            self._reader.chart(self._keys)
-            self._costs.append(time.perf_counter() - start)
-            time.sleep(0.02)
-
-    def figures(self) -> dict[str, float]:
-        costs = np.array(self._costs) * 1e3
-        return {
-            "charts": len(costs),
-            "chart_p50_ms": round(float(np.median(costs)), 3),
-            "chart_max_ms": round(float(costs.max()), 3),
-        }
 
 
 def _settings(plan: Plan) -> dict[str, float | str]:

@@ -46,7 +46,7 @@ _FEW = (
         (at_most("p50_ms", 10.0),),
     ),
 )
-_MANY = (
+MANY = (
     Search(
         "search_many_selective",
         "metrics.val_loss < {loss} and params.model = 'xgboost' and params.optimizer = 'lion'",
@@ -81,7 +81,7 @@ def searches(plan: Plan) -> Iterator[Result]:
             compacted(server)
             for tenant, count, cases in (
                 ("few", plan.few_runs, _FEW),
-                ("many", plan.many_runs, _MANY),
+                ("many", plan.many_runs, MANY),
             ):
                 with Caller(server.port, f"{wire.TENANT_HEADER}: {tenant}\r\n") as caller:
                     for case in cases:
