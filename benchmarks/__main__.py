@@ -10,7 +10,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks import disk, footprint, growth, ingest, mixed, reads, searching, tenants, wide
+from benchmarks import (
+    disk,
+    footprint,
+    growth,
+    ingest,
+    mixed,
+    mlflow_api,
+    reads,
+    searching,
+    tenants,
+    wide,
+)
 from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.processes import end_cleanly
 from benchmarks.report import Result
@@ -23,6 +34,7 @@ GROUPS: dict[str, Callable[[Plan], Iterator[Result]]] = {
     "wide": wide.wide,
     "many_series": wide.many_series,
     "create": ingest.creation,
+    "mlflow": mlflow_api.log_batch,
     "reads": reads.reads,
     "mixed": mixed.mixed,
     "search": searching.searches,

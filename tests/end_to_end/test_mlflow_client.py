@@ -47,16 +47,27 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.mark.timeout(900)  # a first installation takes minutes
 @pytest.mark.parametrize(("script", "case"), CASES, ids=[case for _, case in CASES])
 def test_the_client(python: str, served: Served, tmp_path: Path, script: str, case: str):
+    run_case(python, served.url, tmp_path, script, case)
+
+
+@pytest.mark.timeout(900)
+def test_the_client_behind_a_path_prefix(python: str, tmp_path: Path):
+    with serving(tmp_path / "data", "--root-path", "/tracking") as served:
+        url = served.url.removesuffix("/tracking") + "/tracking"
+        run_case(python, url, tmp_path, "mlflow_session.py", "artifacts")
+
+
+def run_case(python: str, url: str, folder: Path, script: str, case: str) -> None:
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a 5xx fails at once, and not after minutes
         "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1",
         "GIT_PYTHON_REFRESH": "quiet",
-        "HOME": str(tmp_path),
+        "HOME": str(folder),
     }
     done = subprocess.run(
-        [python, "-W", "ignore", Path(__file__).with_name(script), served.url, case],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600,
+        [python, "-W", "ignore", Path(__file__).with_name(script), url, case],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3_000:]

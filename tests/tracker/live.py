@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Generator
+from pathlib import Path
 from typing import NamedTuple
 
 import uvicorn
@@ -53,6 +54,12 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
+
+
+def peak_memory(pid: int) -> int:
+    """The most memory that a process ever held, in bytes."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def head(port: int, method: str, target: bytes, *headers: str) -> bytes:

@@ -18,7 +18,7 @@ from stepwell import wire
 from tests.hostile_paths import CANARY, SELECTION, request_targets
 from tests.serving import serving as process_serving
 from tests.tracker.checked import RUNS, CheckedClient
-from tests.tracker.live import ask, connected, head, read_answer, serving
+from tests.tracker.live import ask, connected, head, peak_memory, read_answer, serving
 
 
 @pytest.fixture
@@ -206,11 +206,6 @@ async def test_a_client_that_left_is_sent_the_rest(client, port, base, monkeypat
     assert before < 200
     await asyncio.sleep(0.1)
     assert len(reads) == before
-
-
-def peak_memory(pid: int) -> int:
-    text = Path(f"/proc/{pid}/status").read_text()
-    return int(text.split("VmHWM:")[1].split()[0]) * 1024
 
 
 @pytest.mark.parametrize("megabytes", [64, pytest.param(300, marks=pytest.mark.slow)])

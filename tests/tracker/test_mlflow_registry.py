@@ -213,7 +213,7 @@ async def test_where_the_files_of_a_version_lie(mlflow: Mlflow):
          {"location": f"{files}/", "run_id": run_id, "model_id": model_id}),
         ({"source": "models:/m/1"}, {"location": files, "run_id": run_id, "model_id": model_id}),
         ({"source": "models:/m@best"}, {"location": files, "model_id": model_id}),
-        ({"source": "models:/m/latest"}, {"location": files, "model_id": model_id}),
+        ({"source": "MODELS:/m/latest"}, {"location": files, "model_id": model_id}),
         ({"source": "s3://bucket/any/where"}, {"location": "s3://bucket/any/where"}),
     )  # fmt: skip
     for number, (asked, expected) in enumerate(sources, 1):
@@ -254,6 +254,10 @@ async def test_sources_that_no_version_may_have(mlflow: Mlflow):
         {"source": "models:/m-" + "0" * 32},
         {"source": "models://host/m/1"},
         {"source": "models:/m"},
+        {"source": "http://[::1"},
+        {"source": "//[x"},
+        {"source": "file://%5b"},
+        {"source": "runs:"},
         {"source": f"runs:/{other}/x", "run_id": run_id},
         {"source": "http://h/api/2.0/mlflow-artifacts/artifacts/0/x", "run_id": run_id},
     )

@@ -32,6 +32,10 @@ async def test_workspaces_are_tenants(mlflow: Mlflow, data: Path):
     )
     both = await mlflow.get(url, headers={**ACME, "X-Tenant-ID": "other"})
     assert_refused(both, INVALID, "different tenants", 400)
+    none = await mlflow.get(
+        f"{base}experiments/get?experiment_id=0", headers={"X-MLFLOW-WORKSPACE": " "}
+    )
+    assert answered(none)["experiment"]["workspace"] == "default"
     wrong = await mlflow.get(url, headers={"X-MLFLOW-WORKSPACE": "../x"})
     assert_refused(wrong, INVALID, "tenant", 400)
 

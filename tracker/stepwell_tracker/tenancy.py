@@ -53,8 +53,8 @@ class Tenancy:
     def name(self, headers: Headers) -> str | None:
         """The tenant that the headers name, lower case.  Raises BadRequest."""
         given = headers.get(_HEADER)
-        other = headers.get(_MLFLOW_HEADER)
-        if other is not None:
+        other = headers.get(_MLFLOW_HEADER, b"").strip()  # a client's empty setting chooses none
+        if other:
             if given is not None and given.lower() != other.lower():
                 raise BadRequest(
                     f"{wire.TENANT_HEADER} and X-MLFLOW-WORKSPACE name different tenants"

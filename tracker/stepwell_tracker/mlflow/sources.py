@@ -45,17 +45,17 @@ async def resolve(tenant: Tenant, asked: Asked) -> Resolved:
     if asked.is_prompt:  # a prompt has no files; its source is a placeholder
         return Resolved(asked.source, asked.source, asked.run_id, asked.model_id)
     plain = _decoded(asked.source)
-    if ".." in re.split(r"[/\\]", plain) or "\0" in plain:
+    scheme = _scheme(plain)
+    if scheme is None or ".." in re.split(r"[/\\]", plain) or "\0" in plain:
         raise Refused(
             INVALID,
             f"Invalid model version source: '{asked.source[:500]}'. A source is an absolute path or"
             " URI without relative parts.",
         )
-    scheme = urlsplit(plain).scheme
     if scheme == "models":
-        return await _of_registry(tenant, asked)
+        return await _of_registry(tenant, asked, asked.source.partition(":")[2])
     if scheme == "runs":
-        return await _of_run_uri(tenant, asked)
+        return await _of_run_uri(tenant, asked, asked.source.partition(":")[2])
     if asked.model_id:
         asked = await _with_run_of_model(tenant, asked)
     local = scheme in ("", "file") or len(scheme) == 1  # one letter: a drive
@@ -64,11 +64,11 @@ async def resolve(tenant: Tenant, asked: Asked) -> Resolved:
     return Resolved(asked.source, asked.source, asked.run_id, asked.model_id)
 
 
-async def _of_registry(tenant: Tenant, asked: Asked) -> Resolved:
+async def _of_registry(tenant: Tenant, asked: Asked, rest: str) -> Resolved:
     """``models:/<model id>``, ``models:/<name>/<version>`` or ``models:/<name>@<alias>``."""
-    path = asked.source.removeprefix("models:").strip("/")
-    if asked.source.startswith("models://"):
+    if rest.startswith("//"):
         _refuse(asked, "model_id")
+    path = rest.strip("/")
     if _MODEL_ID.fullmatch(path):
         if asked.model_id not in (None, path):
             _refuse(asked, "model_id")
@@ -110,10 +110,10 @@ async def _of_model(tenant: Tenant, asked: Asked) -> Resolved:
     return Resolved(asked.source, location, asked.run_id or run_id, asked.model_id)
 
 
-async def _of_run_uri(tenant: Tenant, asked: Asked) -> Resolved:
+async def _of_run_uri(tenant: Tenant, asked: Asked, rest: str) -> Resolved:
     """``runs:/<run id>/<path>``, as the files of that run."""
-    run_id, _, path = asked.source.removeprefix("runs:").lstrip("/").partition("/")
-    if asked.source.startswith("runs://") or asked.run_id not in (None, run_id):
+    run_id, _, path = rest.lstrip("/").partition("/")
+    if rest.startswith("//") or asked.run_id not in (None, run_id):
         _refuse(asked, "run_id")
     asked = replace(asked, run_id=run_id)
     location = await _run(tenant, asked)
@@ -154,6 +154,14 @@ async def _run(tenant: Tenant, asked: Asked) -> str:
     except NotFound:
         _refuse(asked, "run_id")
     return views.run_location(await tenant.experiment_by_number(number), asked.run_id or "")
+
+
+def _scheme(text: str) -> str | None:
+    """Lower case, empty for a bare path; None where it is no URI."""
+    try:
+        return urlsplit(text).scheme
+    except ValueError:
+        return None
 
 
 def _decoded(text: str) -> str:
