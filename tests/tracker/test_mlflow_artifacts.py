@@ -194,3 +194,30 @@ async def test_multipart_is_refused_with_the_text_that_clients_know(mlflow: Mlfl
         )
     response = await mlflow.get(f"/api/2.0/mlflow-artifacts/presigned/0/{run_id}/artifacts/x")
     assert_refused(response, "NOT_IMPLEMENTED", "", 501)
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["mlflow-artifacts:/custom/place", "mlflow-artifacts:/a/artifacts/b/", "mlflow-artifacts:/77"],
+)
+async def test_an_experiment_whose_maker_chose_a_place_behind_the_proxy(
+    mlflow: Mlflow, client: CheckedClient, location: str
+):
+    made = await mlflow.call("experiments/create", name="e", artifact_location=location)
+    run_id = await mlflow.run(made["experiment_id"])
+    uri = (await mlflow.read(run_id))["info"]["artifact_uri"]
+    url = FILES + "/" + uri.removeprefix("mlflow-artifacts:/") + "/d/a.txt"
+    await put(mlflow, url, b"theirs")
+    assert (await mlflow.get(url)).content == b"theirs"
+    assert (await client.get(f"{RUNS}/{run_id}/artifacts/d/a.txt")).content == b"theirs"
+    folder = uri.removeprefix("mlflow-artifacts:/") + "/d"
+    assert (await listed(mlflow, folder))["files"][0]["path"] == "a.txt"
+    model = (await mlflow.call("logged-models", experiment_id=made["experiment_id"]))["model"]
+    files = FILES + "/" + model["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    await put(mlflow, files + "/MLmodel", b"flavors:")
+    assert (await mlflow.get(files + "/MLmodel")).content == b"flavors:"
+    other = await mlflow.run()
+    wrong = url.replace(run_id, other)
+    assert_refused(await mlflow.put(wrong, content=b""), MISSING, "not found", 404)
+    elsewhere = await mlflow.get(f"{FILES}/nowhere/{run_id}/artifacts/d/a.txt")
+    assert_refused(elsewhere, MISSING, "not found", 404)

@@ -21,7 +21,7 @@ from stepwell_storage.tenant import Tenant
 from stepwell_tracker.files import FileReply
 from stepwell_tracker.http import Reply, Request
 from stepwell_tracker.mlflow import views
-from stepwell_tracker.mlflow.errors import INVALID, MISSING, Refused, no_model
+from stepwell_tracker.mlflow.errors import INVALID, MISSING, Refused, no_model, no_run
 from stepwell_tracker.mlflow.experiments import Nothing
 from stepwell_tracker.mlflow.fields import Fields
 from stepwell_tracker.mlflow.ingest import require_active
@@ -60,8 +60,8 @@ async def proxy_list(request: Request) -> Listing:
     path = request.body.optional_text("path") or ""
     async with in_tenant(request) as tenant:
         parts = _parts(path.strip("/"), tenant) if path.strip("/") else []
-        if len(parts) > 2 and _is_owner(parts):
-            place = await _place(tenant, parts)
+        if owner := _owner(parts):
+            place = await _place(tenant, owner)
             entries = await _all(place.files, place.rest)
             return Listing([_file(entry, entry.path.rpartition("/")[2]) for entry in entries])
         names = await _virtual(tenant, parts)
@@ -179,9 +179,10 @@ async def _named(request: Request) -> AsyncIterator[Place]:
         raise Refused(INVALID, "Invalid path: a path is UTF-8") from None
     async with in_tenant(request) as tenant:
         parts = _parts(path, tenant)
-        if not _is_owner(parts):
+        owner = _owner(parts)
+        if owner is None:
             raise Refused(MISSING, f"No such artifact: '{path[:300]}'")
-        yield await _place(tenant, parts)
+        yield await _place(tenant, owner)
 
 
 def _checked(path: str) -> str:
@@ -215,32 +216,58 @@ def _parts(path: str, tenant: Tenant) -> list[str]:
     return parts[2:]
 
 
-def _is_owner(parts: list[str]) -> bool:
-    """Whether a path leads to the files of a run or a model, or below them."""
-    if len(parts) > 3 and parts[1] == _MODELS:
-        return parts[3] == _ARTIFACTS
-    return len(parts) > 2 and parts[1] != _MODELS and parts[2] == _ARTIFACTS
+class Owner(NamedTuple):
+    """What a path says: the location of an experiment, then a run or a model, then a file."""
+
+    location: list[str]
+    run_id: str | None
+    model_id: str | None
+    rest: list[str]
 
 
-async def _place(tenant: Tenant, parts: list[str]) -> Place:
-    """Raises Refused where the tenant has no such run or model in that experiment."""
-    number = parts[0]
-    if parts[1] == _MODELS:
+def _owner(parts: list[str]) -> Owner | None:
+    """Whose files a path leads to; None where it leads to nobody's.
+
+    The location is an experiment's number, unless its maker chose another one behind this proxy.
+    """
+    for i in range(2, len(parts)):
+        if parts[i] != _ARTIFACTS:
+            continue
+        if i > 2 and parts[i - 2] == _MODELS:
+            return Owner(parts[: i - 2], None, parts[i - 1], parts[i + 1 :])
+        if parts[i - 1] != _MODELS:
+            return Owner(parts[: i - 1], parts[i - 1], None, parts[i + 1 :])
+    return None
+
+
+async def _place(tenant: Tenant, owner: Owner) -> Place:
+    """Raises Refused where the tenant has no such run or model at that location."""
+    if owner.model_id is not None:
         try:
-            model = await tenant.models.get(parts[2], deleted=True)
+            model = await tenant.models.get(owner.model_id, deleted=True)
+            await _require_location(tenant, model.experiment_number, owner)
         except NotFound:
-            raise no_model(parts[2]) from None
-        if str(model.experiment_number) != number:
-            raise no_model(parts[2])
-        return Place(tenant, tenant.artifacts.of_model(parts[2]), None, _rest(parts[4:]))
-    run_id = parts[1]
+            raise no_model(owner.model_id) from None
+        files = tenant.artifacts.of_model(owner.model_id)
+        return Place(tenant, files, None, _rest(owner.rest))
+    run_id = owner.run_id or ""
     try:
-        home = await tenant.experiment_of_run(run_id)
+        await _require_location(tenant, await tenant.experiment_of_run(run_id), owner)
     except NotFound:
-        home = -1
-    if str(home) != number:
-        raise Refused(MISSING, f"Run with id={run_id} not found")
-    return Place(tenant, tenant.artifacts.of_run(run_id), run_id, _rest(parts[3:]))
+        raise no_run(run_id) from None
+    return Place(tenant, tenant.artifacts.of_run(run_id), run_id, _rest(owner.rest))
+
+
+async def _require_location(tenant: Tenant, number: int, owner: Owner) -> None:
+    """Raises NotFound unless the experiment's files lie where the path begins."""
+    if owner.location == [str(number)]:
+        return
+    scheme, _, path = views.location(await tenant.experiment_by_number(number)).partition(":")
+    own = [part for part in path.split("/") if part]
+    if own[:2] == [_WORKSPACES, tenant.name]:
+        own = own[2:]
+    if scheme != "mlflow-artifacts" or own != owner.location:
+        raise NotFound(f"experiment {number} is elsewhere")
 
 
 def _rest(parts: list[str]) -> str:
@@ -259,11 +286,9 @@ async def _virtual(tenant: Tenant, parts: list[str]) -> list[str]:
             experiment_numbers=(found.number,), lifecycle="all", limit=1_000, total=False, keys=()
         )
         return [_MODELS, *[run.run_id for run in (await tenant.search(query)).runs]]
-    if len(parts) == 2 and parts[1] != _MODELS:
-        await _place(tenant, [*parts, _ARTIFACTS])
-        return [_ARTIFACTS]
-    if len(parts) == 3 and parts[1] == _MODELS:
-        await _place(tenant, [*parts, _ARTIFACTS])
+    owner = _owner([*parts, _ARTIFACTS]) if len(parts) in (2, 3) else None
+    if owner is not None:
+        await _place(tenant, owner)
         return [_ARTIFACTS]
     return []
 

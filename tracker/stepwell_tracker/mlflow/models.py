@@ -22,14 +22,13 @@ from stepwell_tracker.mlflow.errors import (
     no_experiment,
     no_model,
 )
-from stepwell_tracker.mlflow.experiments import Nothing
+from stepwell_tracker.mlflow.experiments import MAX_RESULTS, Nothing
 from stepwell_tracker.mlflow.fields import Fields
 from stepwell_tracker.mlflow.scopes import experiment_number, experiment_of, in_tenant
 from stepwell_tracker.nicknames import nickname
 
 _BAD_NAME: Final = re.compile(r"[/:.%\"']")
 _DEFAULT_RESULTS: Final = 50
-_MAX_RESULTS: Final = 1_000
 _STATUSES: Final[dict[str | int, str]] = {
     "LOGGED_MODEL_PENDING": "pending", "LOGGED_MODEL_READY": "ready",
     "LOGGED_MODEL_UPLOAD_FAILED": "failed", 1: "pending", 2: "ready", 3: "failed",
@@ -121,7 +120,7 @@ async def search(request: Request) -> Page:
     query = ListQuery(
         filter=filters.translated(body.optional_text("filter") or "", filters.MODELS),
         order_by=order,
-        limit=body.limit("max_results", _DEFAULT_RESULTS, _MAX_RESULTS),
+        limit=body.limit("max_results", _DEFAULT_RESULTS, MAX_RESULTS),
         cursor=body.optional_text("page_token") or None,
         experiments=tuple(map(experiment_number, body.texts("experiment_ids"))),
         datasets=tuple(datasets),

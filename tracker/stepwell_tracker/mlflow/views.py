@@ -192,11 +192,11 @@ def model_location(experiment: records.Experiment, model_id: str) -> str:
 
 
 def _run_files(place: str, run_id: str) -> str:
-    return f"{place}/{run_id}/artifacts"
+    return f"{place.removesuffix('/')}/{run_id}/artifacts"
 
 
 def _model_files(place: str, model_id: str) -> str:
-    return f"{place}/models/{model_id}/artifacts"
+    return f"{place.removesuffix('/')}/models/{model_id}/artifacts"
 
 
 def experiment(record: records.Experiment, tenant: str) -> Experiment:
