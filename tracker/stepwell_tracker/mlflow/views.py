@@ -155,10 +155,10 @@ class ModelVersion(Struct, omit_defaults=True):
     current_stage: str
     source: str
     status: str
-    description: str | None = None
+    description: str
+    run_id: str
+    run_link: str
     user_id: str | None = None
-    run_id: str | None = None
-    run_link: str | None = None
     model_id: str | None = None
     tags: list[Pair] = []
     aliases: list[str] = []
@@ -296,6 +296,7 @@ def _model_metrics(record: records.Model) -> list[Metric]:
 
 
 def model_version(record: records.ModelVersion) -> ModelVersion:
+    """Texts that are not set are empty here: MLflow's server sends them so."""
     return ModelVersion(
         name=record.name,
         version=str(record.version),
@@ -304,10 +305,10 @@ def model_version(record: records.ModelVersion) -> ModelVersion:
         current_stage=record.stage,
         source=record.source,
         status="READY",
-        description=record.description,
+        description=record.description or "",
+        run_id=record.run_id or "",
+        run_link=record.run_link or "",
         user_id=record.user_id,
-        run_id=record.run_id,
-        run_link=record.run_link,
         model_id=record.model_id,
         tags=pairs(record.tags),
         aliases=record.aliases,
