@@ -189,7 +189,8 @@ class Store:
         try:
             await self._evict()
             await asyncio.shield(entry.ready)
-            self._names.add(name)
+            if self._tenants.get(name) is entry:  # else it was removed meanwhile
+                self._names.add(name)
         except BaseException:
             if self._tenants.get(name) is entry:
                 del self._tenants[name]
