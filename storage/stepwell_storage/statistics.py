@@ -139,14 +139,11 @@ def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
 
     firsts = [column[starts] for column in first]
     lasts = [column[starts + sizes - 1] for column in last]
-    for group in np.flatnonzero(disordered):
-        rows = range(starts[group], starts[group] + sizes[group])
-        least = min(rows, key=lambda row: tuple(column[row] for column in first))
-        greatest = max(rows, key=lambda row: tuple(column[row] for column in last))
-        for column, source in zip(firsts, first, strict=True):
-            column[group] = source[least]
-        for column, source in zip(lasts, last, strict=True):
-            column[group] = source[greatest]
+    if disordered.any():
+        groups = np.repeat(np.arange(len(starts)), sizes)
+        rows = np.flatnonzero(disordered[groups])
+        _mend(firsts, disordered, [column[rows] for column in first], groups[rows], 0)
+        _mend(lasts, disordered, [column[rows] for column in last], groups[rows], -1)
 
     low, low_step = _extreme(np.minimum, seg.low[order], seg.low_step[order], starts, sizes)
     high, high_step = _extreme(np.maximum, seg.high[order], seg.high_step[order], starts, sizes)
@@ -162,6 +159,22 @@ def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
         newest.tolist(),
     ]
     return list(zip(*columns, strict=True))
+
+
+def _mend(
+    ends: Sequence[Ints],
+    disordered: npt.NDArray[np.bool_],
+    columns: Sequence[Ints],
+    groups: Ints,
+    which: int,
+) -> None:
+    """Put in the least (0) or the greatest (-1) of each disordered group; ``columns`` are those of
+    its rows, ``groups`` say whose, ascending."""
+    order = np.lexsort((*reversed(columns), groups))
+    begins = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))
+    rows = order[begins if which == 0 else np.append(begins[1:], len(groups)) - 1]
+    for end, column in zip(ends, columns, strict=True):
+        end[disordered] = column[rows]
 
 
 def _joined(parts: Sequence[Numbers]) -> Ints:
