@@ -8,6 +8,7 @@ a crash the rows beyond it are read back into a window.  That a number can stand
 here" holds because one committer numbers and commits a tenant's rows in order.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ from stepwell_storage.statements import sql
 _NAN = ordered(float("nan"))
 _MIN = np.iinfo(np.int64).min
 _MAX = np.iinfo(np.int64).max
+_MANY_STRETCHES = 10_000
 Numbers = Sequence[int] | Ints
 
 
@@ -61,7 +63,12 @@ class Window:
     async def flush(self, tx: Transaction) -> None:
         """Merge the window into the tables.  Forget it with :meth:`clear` once committed."""
         if self.entries:
-            await tx.executemany(sql.merge_series, summarize(self.entries))
+            # Of narrow steps it takes a millisecond; of many series so long that others are due.
+            if sum(len(entry.counts) for entry in self.entries) > _MANY_STRETCHES:
+                rows = await asyncio.to_thread(summarize, self.entries)
+            else:
+                rows = summarize(self.entries)
+            await tx.executemany(sql.merge_series, rows)
             await tx.execute(sql.set_meta, ("counted", self.entries[-1].journal))
         beats = [(at, run, at) for run, at in self.heartbeats.items()]
         await tx.executemany(sql.heartbeat, beats)
