@@ -472,12 +472,12 @@ order by registered_model, name;
 select registered_model, name, version from model_alias where registered_model in (?*)
 order by registered_model, name;
 
--- latest_versions: the newest of each stage
-select registered_model, stage, max(version) from model_version where registered_model in (?*)
-group by registered_model, stage order by registered_model, stage;
-
--- versions_by_numbers: of one model
-select version, id from model_version where registered_model = ? and version in (?*);
+-- latest_versions: the newest of each stage of some models
+select v.registered_model, v.id from model_version v
+join (select registered_model, max(version) as version from model_version where registered_model in (?*)
+      group by registered_model, stage) newest
+on newest.registered_model = v.registered_model and newest.version = v.version
+order by v.registered_model, v.stage;
 
 -- model_versions: some
 select v.id, m.name, v.version, v.description, v.user_id, v.stage, v.source, v.location, v.run_id, v.run_link,
