@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from stepwell_storage.errors import BadCursor, Full
+from stepwell_storage.errors import BadCursor, Full, StorageError
 from stepwell_storage.folders import Folders, Parts, disk_errors
 from stepwell_storage.paths import check_model_id, check_run_id, split
 
@@ -115,7 +115,8 @@ class OwnedFiles:
             await asyncio.to_thread(upload.write, pending)
             await asyncio.to_thread(upload.place, parts)
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(upload.discard))
+            with contextlib.suppress(StorageError):  # what stays is swept at the next start
+                await asyncio.shield(asyncio.to_thread(upload.discard))
             raise
         return StoredFile(path, upload.size, upload.digest.hexdigest())
 
@@ -147,7 +148,7 @@ class OwnedFiles:
     def _entries(self, parts: Parts, after: str, limit: int) -> EntryPage:
         prefix = "".join(part + "/" for part in parts)
         try:
-            with disk_errors(), self._folders.opened((*self._base, *parts)) as folder:
+            with disk_errors(reading=True), self._folders.opened((*self._base, *parts)) as folder:
                 with os.scandir(folder) as found:
                     names = (e.name for e in found if e.name > after and _listed(e))
                     page = heapq.nsmallest(limit + 1, names)
@@ -173,7 +174,8 @@ class ArtifactFile:
 
     async def read(self, offset: int, count: int) -> bytes:
         """At most ``count`` bytes; fewer only when the file ends."""
-        return await asyncio.to_thread(os.pread, self._fd, count, offset)
+        with disk_errors(reading=True):
+            return await asyncio.to_thread(os.pread, self._fd, count, offset)
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -259,7 +261,7 @@ def _entry(prefix: str, name: str, folder: int) -> Entry | None:
 def _usage(folders: Folders, parts: Parts) -> Usage:
     files = total = 0
     try:
-        with folders.opened(parts) as top:
+        with disk_errors(reading=True), folders.opened(parts) as top:
             for _, _, names, fd in os.fwalk(dir_fd=top, follow_symlinks=False):
                 for name in names:
                     with contextlib.suppress(FileNotFoundError):

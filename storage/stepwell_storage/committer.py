@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from stepwell_storage.errors import Busy, Closed, Full, StorageError
+from stepwell_storage.errors import Busy, Closed, Corrupt, Full, StorageError, Unreadable
 from stepwell_storage.meters import Meters
 
 logger = logging.getLogger(__name__)
@@ -146,19 +146,26 @@ class Committer:
                 job.resolve()
 
     async def _retry(self, group: list[Job], error: Exception) -> None:
-        """The transaction failed: find out whom it was about."""
-        if len(group) == 1 or isinstance(error, Full):
-            if not isinstance(error, StorageError):
-                logger.error("a write to tenant %s failed", self._name, exc_info=error)
-            for job in group:
-                job.fail(error)
+        """The transaction failed: find out whom it was about.
+
+        SQLite calls a sector that could not be read damage, so that is tried again by one job too.
+        """
+        alone = len(group) == 1 and not isinstance(error, Corrupt)
+        if alone or isinstance(error, Full | Unreadable):
+            self._fail(group, error)
             return
         for job in group:
             job.error = None
             try:
                 await self._apply([job])
-            except Exception as alone:  # noqa: BLE001 - as above
-                await self._retry([job], alone)
+            except Exception as again:  # noqa: BLE001 - as above
+                self._fail([job], again)
+
+    def _fail(self, group: list[Job], error: Exception) -> None:
+        if not isinstance(error, StorageError):
+            logger.error("a write to tenant %s failed", self._name, exc_info=error)
+        for job in group:
+            job.fail(error)
 
     async def close(self) -> None:
         """Commit what is queued, then end the task."""

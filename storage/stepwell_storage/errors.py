@@ -8,6 +8,7 @@ StorageError
 │   └── BadCursor       a cursor that this store did not make for this question
 ├── Busy            too much is queued; try again shortly
 ├── Full            the disk is full, or the file cannot be written now
+├── Unreadable      the disk did not give what was asked of it
 ├── Corrupt         damaged data, with its place
 ├── Unsupported     a file of a newer version, or an environment that cannot work
 └── Closed          the store or tenant was closed
@@ -59,6 +60,10 @@ class Busy(StorageError):
 
 class Full(StorageError):
     """The disk is full, or the file cannot be written now; nothing of the request was kept."""
+
+
+class Unreadable(StorageError):
+    """The disk did not give what was asked of it, now; what lies there may be whole."""
 
 
 class Corrupt(StorageError):

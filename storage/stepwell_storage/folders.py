@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from stepwell_storage.errors import Busy, Conflict, Full, Invalid, NotFound
+from stepwell_storage.errors import Busy, Conflict, Full, Invalid, NotFound, Unreadable
 
 _INCOMING: Final = "incoming"
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -33,16 +33,20 @@ _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _LIFE: Final = f"{os.getpid():x}-{secrets.token_hex(8)}-"
 """Begins the names in ``incoming`` that this process made; others are leftovers of a crash."""
 
+_MAX_NAMED: Final = 10_000
 Parts = Sequence[str]
 
 
 @contextlib.contextmanager
-def disk_errors() -> Iterator[None]:
-    """The kernel's refusals as Full, Busy and Invalid; other OSErrors pass."""
+def disk_errors(*, reading: bool = False) -> Iterator[None]:
+    """The kernel's refusals as Full, Busy and Invalid, an I/O error of a read as Unreadable; other
+    OSErrors pass."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno == errno.EIO and reading:
+            raise Unreadable(f"the file cannot be read: {os.strerror(errno.EIO)}") from error
+        if error.errno in (*_FULL, errno.EIO):
             raise Full(f"the file cannot be written: {os.strerror(error.errno or 0)}") from error
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise Busy("too many files are open") from error
@@ -62,6 +66,8 @@ class Folders:
         self.root = root
         self._changing = threading.Lock()
         self._swept = False
+        self._named: set[tuple[str, ...]] = set()
+        """Folders whose names were synced; one that is there need not be, whoever made it."""
 
     @contextlib.contextmanager
     def opened(self, parts: Parts, *, make: bool = False) -> Iterator[int]:
@@ -71,9 +77,9 @@ class Folders:
         """
         fd = os.open(self.root, _FOLDER)
         try:
-            for part in parts:
+            for depth, part in enumerate(parts, 1):
                 if make:
-                    _make(part, fd)
+                    self._make(tuple(parts[:depth]), fd)
                 deeper = _step(part, fd)
                 os.close(fd)
                 fd = deeper
@@ -85,7 +91,7 @@ class Folders:
         """A descriptor of a regular file; NotFound for anything else."""
         fd = -1
         try:
-            with disk_errors(), self.opened(parts[:-1]) as folder:
+            with disk_errors(reading=True), self.opened(parts[:-1]) as folder:
                 fd = os.open(parts[-1], _READ, dir_fd=folder)
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 return fd
@@ -126,7 +132,8 @@ class Folders:
 
     def drop_incoming(self, name: str) -> None:
         """Remove a file that ``create_incoming`` made, unless it has been placed."""
-        with contextlib.suppress(FileNotFoundError), self.opened((_INCOMING,)) as incoming:
+        gone = contextlib.suppress(FileNotFoundError)
+        with disk_errors(), gone, self.opened((_INCOMING,)) as incoming:
             os.unlink(name, dir_fd=incoming)
 
     def place(self, name: str, parts: Parts) -> None:
@@ -153,10 +160,12 @@ class Folders:
         """
         with disk_errors(), contextlib.ExitStack() as stack:
             with self._changing:
+                self._named.clear()
                 try:
                     folder = stack.enter_context(self.opened(parts[:-1]))
                     trash = self._detach(folder, parts[-1])
                 except (FileNotFoundError, NotADirectoryError):
+                    self._sync_nearest(parts[:-1])
                     return False
                 self._prune(parts[:-1], durable=True)
             os.fsync(folder)
@@ -190,8 +199,26 @@ class Folders:
             else:
                 os.unlink(name, dir_fd=incoming)
 
+    def _sync_nearest(self, parts: Parts) -> None:
+        """Make it durable that nothing stands there: the sync after its removal may have failed."""
+        for depth in range(len(parts), -1, -1):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                with self.opened(parts[:depth]) as folder:
+                    os.fsync(folder)
+                return
+
+    def _make(self, parts: tuple[str, ...], above: int) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(parts[-1], 0o700, dir_fd=above)
+        if parts not in self._named:
+            os.fsync(above)
+            if len(self._named) >= _MAX_NAMED:
+                self._named.clear()
+            self._named.add(parts)
+
     def _prune(self, parts: Parts, *, durable: bool = False) -> None:
         """Remove the empty ones among the folders ``parts`` leads through, the deepest first."""
+        self._named.clear()
         for depth in range(len(parts), 0, -1):
             try:
                 with self.opened(parts[: depth - 1]) as above:
@@ -205,9 +232,10 @@ class Folders:
 
     def _make_incoming(self) -> None:
         """Make the root and ``incoming``; the first time, empty it of what a crash left."""
-        if not self.root.is_dir():
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if () not in self._named:
             _sync(self.root.parent)
+            self._named.add(())
         with self.opened(()) as root, contextlib.suppress(FileExistsError):
             os.mkdir(_INCOMING, 0o700, dir_fd=root)
             os.fsync(root)
@@ -226,12 +254,6 @@ def _step(part: str, above: int) -> int:
         if error.errno == errno.ELOOP:  # how some systems refuse a link; Linux says ENOTDIR
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), part) from None
         raise
-
-
-def _make(part: str, above: int) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(part, 0o700, dir_fd=above)
-        os.fsync(above)
 
 
 def _sync(folder: Path) -> None:

@@ -25,7 +25,7 @@ import aiosqlite
 
 from stepwell_storage import migrations
 from stepwell_storage.database import Bind, Reader
-from stepwell_storage.errors import Busy, Closed, Corrupt, Full, StorageError
+from stepwell_storage.errors import Busy, Closed, Corrupt, Full, StorageError, Unreadable
 
 MAX_READERS = 4
 _DIALECT = {
@@ -58,14 +58,21 @@ _FULL = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
 }
+_UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
+_PROBED_BYTES = 1024 * 1024
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def translate(error: sqlite3.Error, path: object) -> StorageError:
-    """The storage error that an error of the driver means."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+def translate(error: sqlite3.Error, path: object, *, reading: bool = False) -> StorageError:
+    """The storage error that an error of the driver means, ``reading`` on a reader's connection."""
+    extended = getattr(error, "sqlite_errorcode", 0)
+    code = extended & 0xFF
+    if extended in _UNREADABLE or (reading and code in _FULL):
+        return Unreadable(f"the database cannot be read now: {error}")
     if code in _FULL:
-        return Full(f"the database cannot be written or read now: {error}")
+        return Full(f"the database cannot be written now: {error}")
+    if code in _DAMAGED and _refuses_reads(path):
+        return Unreadable("the disk cannot be read now")
     if code in _DAMAGED:
         return Corrupt(str(error), file=path)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -75,50 +82,84 @@ def translate(error: sqlite3.Error, path: object) -> StorageError:
     return StorageError(f"{type(error).__name__}: {error}")
 
 
+def _is_damage(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+def _refuses_reads(path: object) -> bool:
+    """Whether it is the disk that fails: SQLite calls a read that ended with EIO damage, as if the
+    file were at fault."""
+    if not isinstance(path, Path):
+        return False
+    for name in (path, path.with_name(f"{path.name}-wal")):
+        try:
+            with name.open("rb") as file:
+                file.read(_PROBED_BYTES)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+    return False
+
+
 class _Connection:
     """One aiosqlite connection with our errors.  Each call is one hop to its thread."""
 
-    def __init__(self, raw: aiosqlite.Connection, path: object) -> None:
+    def __init__(self, raw: aiosqlite.Connection, path: object, *, reads: bool) -> None:
         self.raw = raw
         self._path = path
+        self._reads = reads
 
     async def fetch(self, sql: str, binds: Sequence[Bind] = ()) -> list[tuple]:  # type: ignore[type-arg]  # as in the seam
         try:
             return await self.raw.execute_fetchall(sql, binds)  # type: ignore[return-value]  # rows are tuples without a row factory
         except (sqlite3.Error, ValueError) as error:
-            raise _translated(error, self._path) from error
+            if not _is_damage(error):
+                raise self._translated(error) from error
+        try:  # again, as a read that the disk refused for a moment is called damage too
+            return await self.raw.execute_fetchall(sql, binds)  # type: ignore[return-value]  # likewise
+        except (sqlite3.Error, ValueError) as error:
+            raise self._translated(error) from error
 
     async def execute(self, sql: str, binds: Sequence[Bind] = ()) -> int:
         try:
             cursor = await self.raw.execute(sql, binds)
         except (sqlite3.Error, ValueError) as error:
-            raise _translated(error, self._path) from error
+            raise self._translated(error) from error
         return cursor.rowcount
 
     async def executemany(self, sql: str, rows: Iterable[Sequence[Bind]]) -> int:
         try:
             cursor = await self.raw.executemany(sql, rows)
         except (sqlite3.Error, ValueError) as error:
-            raise _translated(error, self._path) from error
+            raise self._translated(error) from error
         return cursor.rowcount
+
+    async def script(self, text: str) -> None:
+        """Several statements at once; transactions are their own affair."""
+        try:
+            await self.raw.executescript(text)
+        except (sqlite3.Error, ValueError) as error:
+            raise self._translated(error) from error
 
     async def close(self) -> None:
         await self.raw.close()
 
+    def _translated(self, error: Exception) -> Exception:
+        if isinstance(error, sqlite3.Error):
+            return translate(error, self._path, reading=self._reads)
+        # aiosqlite says "no active connection" / "Connection closed" by ValueError.
+        return Closed("the database was closed") if "onnection" in str(error) else error
 
-def _translated(error: Exception, path: object) -> Exception:
-    if isinstance(error, sqlite3.Error):
-        return translate(error, path)
-    # aiosqlite says "no active connection" / "Connection closed" by ValueError.
-    return Closed("the database was closed") if "onnection" in str(error) else error
 
-
-async def _connect(target: str, pragmas: Sequence[str], path: object) -> _Connection:
+async def _connect(
+    target: str, pragmas: Sequence[str], path: object, *, reads: bool = False
+) -> _Connection:
     try:
         raw = await aiosqlite.connect(target, uri=True, isolation_level=None, timeout=5)
     except sqlite3.Error as error:
-        raise translate(error, path) from error
-    connection = _Connection(raw, path)
+        raise translate(error, path, reading=reads) from error
+    connection = _Connection(raw, path, reads=reads)
     try:
         for pragma in pragmas:
             await connection.fetch(f"pragma {pragma}")
@@ -126,6 +167,10 @@ async def _connect(target: str, pragmas: Sequence[str], path: object) -> _Connec
         await connection.close()
         raise
     return connection
+
+
+async def _read_connection(path: Path) -> _Connection:
+    return await _connect(f"{path.absolute().as_uri()}?mode=ro", _READER, path, reads=True)
 
 
 class Sqlite:
@@ -157,7 +202,7 @@ class Sqlite:
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[_Connection]:
-        await self._writer.execute("begin immediate")
+        await self._writer.fetch("begin immediate")
         try:
             yield self._writer
             await self._writer.execute("commit")
@@ -194,7 +239,7 @@ class Sqlite:
         if self._idle:
             return self._idle.pop()
         assert self._path is not None
-        return await _connect(f"{self._path.absolute().as_uri()}?mode=ro", _READER, self._path)
+        return await _read_connection(self._path)
 
     @staticmethod
     async def _drop(reader: _Connection) -> None:
@@ -213,7 +258,7 @@ class Sqlite:
         free = (await self._writer.fetch("pragma freelist_count"))[0][0]
         if free > _KEPT_FREE_PAGES:
             # By execute it would free one page a call.
-            await self._writer.raw.executescript(f"pragma incremental_vacuum({_VACUUM_STEP_PAGES})")
+            await self._writer.script(f"pragma incremental_vacuum({_VACUUM_STEP_PAGES})")
             return True
         # The file shrinks when the WAL is written back; a reader that is at work postpones it.
         await self._writer.fetch("pragma wal_checkpoint(truncate)")
@@ -240,7 +285,7 @@ class Sqlite:
 @contextlib.asynccontextmanager
 async def read_only(path: Path) -> AsyncIterator[Reader]:
     """A snapshot of a file that another process has open for writing."""
-    connection = await _connect(f"{path.absolute().as_uri()}?mode=ro", _READER, path)
+    connection = await _read_connection(path)
     try:
         await connection.execute("begin")
         yield connection
@@ -251,10 +296,7 @@ async def read_only(path: Path) -> AsyncIterator[Reader]:
 async def _migrate(writer: _Connection, path: Path | None) -> None:
     version = (await writer.fetch("pragma user_version"))[0][0]
     for script in migrations.scripts(version, _DIALECT, path):
-        try:
-            await writer.raw.executescript(script)
-        except sqlite3.Error as error:
-            raise translate(error, path) from error
+        await writer.script(script)
 
 
 def _sync_names(path: Path) -> None:

@@ -200,17 +200,22 @@ class Store:
         return entry
 
     async def _open(self, name: str, folder: Path | None) -> Tenant:
-        options = self._options
-        try:
-            return await Tenant.open(
-                name,
-                folder,
-                gauge=self.gauge,
-                max_queue_bytes=options.max_queue_bytes,
-                max_journal_bytes=options.max_journal_bytes,
-            )
+        with contextlib.suppress(Corrupt):
+            return await self._open_once(name, folder)
+        try:  # again: SQLite calls a read that the disk refused for a moment damage, too
+            return await self._open_once(name, folder)
         except Corrupt as error:
             raise Corrupt(error.reason, tenant=name, **error.place) from error
+
+    async def _open_once(self, name: str, folder: Path | None) -> Tenant:
+        options = self._options
+        return await Tenant.open(
+            name,
+            folder,
+            gauge=self.gauge,
+            max_queue_bytes=options.max_queue_bytes,
+            max_journal_bytes=options.max_journal_bytes,
+        )
 
     async def _evict(self) -> None:
         """Close idle tenants beyond the bound, least recently used first."""

@@ -15,8 +15,9 @@ from stepwell_storage.committer import Committer, Gauge, Job
 from stepwell_storage.compaction import Sealed
 from stepwell_storage.database import Database, Reader, Transaction
 from stepwell_storage.datasets import Datasets
-from stepwell_storage.errors import Busy, Conflict, Full, NotFound
+from stepwell_storage.errors import Busy, Conflict, Full, NotFound, Unreadable
 from stepwell_storage.events import Events
+from stepwell_storage.folders import disk_errors
 from stepwell_storage.journal import LogJob
 from stepwell_storage.models import Models
 from stepwell_storage.points import Points
@@ -78,9 +79,10 @@ class Tenant:
         max_journal_bytes: int,
     ) -> "Tenant":
         """Open the tenant in ``folder``, made as needed; None is an empty one in memory."""
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        database = await Sqlite.open(folder / "tenant.db" if folder else None)
+        with disk_errors():
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            database = await Sqlite.open(folder / "tenant.db" if folder else None)
         writer = Writer(name, database, Events(), max_journal_bytes, gauge.meters)
         try:
             await writer.recover()
@@ -126,7 +128,7 @@ class Tenant:
     async def _read(self, *, settled: bool = True) -> AsyncIterator[Reader]:
         """A snapshot that holds everything acknowledged so far, statistics included."""
         if settled:
-            with contextlib.suppress(Full):  # reads go on; the statistics catch up when it ends
+            with contextlib.suppress(Full, Unreadable):  # reads go on; they catch up afterwards
                 await self.settle()
         self.read_at = time.monotonic()
         async with self._database.snapshot() as reader:

@@ -82,17 +82,26 @@ class Writer:
         self._meters = meters
 
     async def recover(self) -> None:
-        """Make the tenant's first rows, and count what a crash left uncounted."""
-        async with self._database.transaction() as tx:
-            await self.catalog.make_default(tx, self._name)
-            rows = await tx.fetch(sql.meta, ("counted",))
-            counted = rows[0][0] if rows else 0
-            for number, run, points, payload in await tx.fetch(sql.journal_after, (counted,)):
-                self._recount(number, run, points, payload)
-            if self.window:
-                await self.window.flush(tx)
-        self._committed()
-        self.window.clear()
+        """Make the tenant's first rows, and count what a crash left uncounted.
+
+        Where the disk refuses that, what is not counted waits, and the rest can be read.
+        """
+        try:
+            async with self._database.transaction() as tx:
+                await self.catalog.make_default(tx, self._name)
+                rows = await tx.fetch(sql.meta, ("counted",))
+                counted = rows[0][0] if rows else 0
+                for number, run, points, payload in await tx.fetch(sql.journal_after, (counted,)):
+                    self._recount(number, run, points, payload)
+                if self.window:
+                    await self.window.flush(tx)
+        except Full:
+            self._rolled_back()
+            if not self.window:
+                raise
+        else:
+            self._committed()
+            self.window.clear()
         async with self._database.snapshot() as reader:
             self.backlog.load(await reader.fetch(sql.journal_by_run))
 

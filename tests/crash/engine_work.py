@@ -11,40 +11,53 @@ import asyncio
 import ctypes
 import errno
 import json
-import os
 import random
 from array import array
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from stepwell_storage import sqlite
-from stepwell_storage.errors import Busy, Full, NotFound
+from stepwell_storage.compaction import Sealed, build
+from stepwell_storage.errors import Busy, Full, NotFound, Unreadable
 from stepwell_storage.points import Floats, Ints
 from stepwell_storage.records import Batch, NewRun, RunChange
+from stepwell_storage.sqlite import read_only
 from stepwell_storage.store import Options, Store
 from stepwell_storage.tenant import Tenant
 
 KEYS = ("loss", "acc", "lr")
 TENANT = "default"
 ATTEMPTS = 5
-ANY_WRITE, ANY_SYNC, FOLDER_SYNC = 1, 2, 3
+ANY_WRITE, ANY_SYNC, FOLDER_SYNC, ANY_NAME, ANY_READ, ANY_CHANGE = 1, 2, 3, 4, 5, 6
+FILES = ("a.bin", "folder/b.bin", "folder/deeper/c.bin")
+SIZES = (0, 100, 5_000, 300_000)
+INTERNAL = ("compact", "settle", "reopen")
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A request, or what the store does by itself.  ``count`` points of each key from ``first``."""
+    """A request, or what the store does by itself.  ``count`` points of each key from ``first``;
+    ``path`` is a file, or a folder that is removed."""
 
     number: int
-    kind: Literal["create", "log", "delete", "restore", "compact", "reopen"]
+    kind: Literal[
+        "create", "log", "delete", "restore", "put", "remove", "compact", "settle", "reopen"
+    ]
     run: int = 0
     first: int = 0
     count: int = 0
     keys: tuple[str, ...] = ()
+    path: str = ""
+
+    @property
+    def contents(self) -> bytes:
+        """Of the file that is put."""
+        return random.Random(self.number).randbytes(SIZES[self.number % len(SIZES)])
 
     @property
     def run_id(self) -> str:
@@ -84,6 +97,12 @@ def plan(seed: int, logs: int, *, runs: int = 3, points: int = 300) -> list[list
             groups.append([Action(next(numbers), "restore", run := deleted.pop())])
         elif chance < 0.33:
             groups.append([Action(next(numbers), "reopen")])
+        elif chance < 0.4:
+            groups.append([Action(next(numbers), "settle")])
+        elif chance < 0.6 and (alive := [run for run in range(runs) if run not in deleted]):
+            kind: Literal["put", "remove"] = "put" if rng.random() < 0.7 else "remove"
+            path = rng.choice(FILES if kind == "put" else (*FILES, "folder"))
+            groups.append([Action(next(numbers), kind, rng.choice(alive), path=path)])
     groups.append([Action(next(numbers), "compact")])
     return groups
 
@@ -107,9 +126,18 @@ async def ask(tenant: Tenant, action: Action) -> None:
         await tenant.create_run(NewRun(run_id=action.run_id, name="a run", start_time=1_000))
     elif action.kind == "log":
         await tenant.log(action.run_id, batch_of(action))
+    elif action.kind == "put":
+        await tenant.artifacts.of_run(action.run_id).put(action.path, _pieces(action.contents))
+    elif action.kind == "remove":
+        await tenant.artifacts.of_run(action.run_id).delete(action.path)
     else:
         lifecycle = "deleted" if action.kind == "delete" else "active"
         await tenant.change_run(action.run_id, RunChange(lifecycle=lifecycle))
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), 100_000):
+        yield data[at : at + 100_000]
 
 
 # --- the oracle -----------------------------------------------------------------------------------
@@ -133,7 +161,7 @@ class Oracle:
         by_run = defaultdict(list)
         for number in sorted(self.sent):
             action = self.actions[number]
-            if action.kind not in ("compact", "reopen"):
+            if action.kind not in INTERNAL:
                 by_run[action.run_id].append(action)
         async with store.lease(TENANT, create=True) as tenant:
             for run_id, actions in by_run.items():
@@ -147,6 +175,8 @@ class Oracle:
             assert not done, f"run {run_id} is gone"
             return
         self._compare_lifecycle(run.lifecycle, actions)
+        for path in FILES:
+            await self._compare_file(tenant, path, actions)
         steps = {key: await self._steps(tenant, run_id, key) for key in KEYS}
         for action in actions:
             if action.kind != "log":
@@ -168,6 +198,23 @@ class Oracle:
         assert (points.timestamps == points.steps).all(), "other times"
         assert points.values.tobytes() == values_of(key, points.steps).tobytes(), "other bits"
         return set(points.steps.tolist())
+
+    async def _compare_file(self, tenant: Tenant, path: str, actions: Sequence[Action]) -> None:
+        allowed: list[bytes | None] = [None]
+        for action in actions:
+            if action.kind == "put" and action.path == path:
+                state: bytes | None = action.contents
+            elif action.kind == "remove" and f"{path}/".startswith(f"{action.path}/"):
+                state = None
+            else:
+                continue
+            allowed = [state] if action.number in self.done else [*allowed, state]
+        try:
+            async with await tenant.artifacts.of_run(actions[0].run_id).open(path) as file:
+                found: bytes | None = await file.read(0, max(SIZES) + 1)
+        except NotFound:
+            found = None
+        assert found in allowed, f"the file {path} is lost, or in part another"
 
     def _compare_lifecycle(self, found: str, actions: Sequence[Action]) -> None:
         allowed = {"active"}
@@ -201,9 +248,30 @@ class Shim:
     def seen(self, what: int) -> int:
         return int(self._library.shim_seen(what))
 
+    def kill(self, at: int, when: int) -> None:
+        """SIGKILL at the ``at``-th change from now on: 0 before it, 1 halfway, 2 after it."""
+        self._library.shim_kill(ctypes.c_long(at), when)
+
     @property
     def failed(self) -> int:
         return int(self._library.shim_failed())
+
+
+class CompactorHere:
+    """The compactor without its process, which would take longer to start than the work takes."""
+
+    async def build(self, path: Path, run: int) -> Sealed:
+        async with read_only(path) as reader:
+            return await build(reader, run)
+
+    async def close(self) -> None: ...
+
+
+async def open_store(data: Path) -> Store:
+    store = await Store.open(data, Options(compact=False))
+    compactor: Any = CompactorHere()
+    store._housekeeping.compactor = compactor
+    return store
 
 
 def set_pragma(name: str, value: object) -> None:
@@ -230,7 +298,7 @@ class Work:
         self.store: Store
 
     async def __aenter__(self) -> Work:
-        self.store = await Store.open(self.data, Options(compact=False))
+        await self._open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -241,16 +309,27 @@ class Work:
             if group[0].kind == "reopen":
                 self.tenant = None
                 await self.store.close()
-                self.store = await Store.open(self.data, Options(compact=False))
+                await self._open()
             else:
                 await self._insist(list(group))
+
+    async def _open(self) -> None:
+        """A server that cannot start says why and ends; it is started again."""
+        for _ in range(ATTEMPTS):
+            try:
+                self.store = await open_store(self.data)
+            except OSError:
+                await self._refused(self)
+            else:
+                return
+        raise AssertionError("it does not start")
 
     async def _insist(self, group: list[Action]) -> None:
         """Until everything is acknowledged.  Nothing is under way while ``refused`` looks on."""
         for _ in range(ATTEMPTS):
             outcomes = await asyncio.gather(*map(self._attempt, group), return_exceptions=True)
             for outcome in outcomes:
-                if outcome is not None and not isinstance(outcome, Full | Busy):
+                if outcome is not None and not isinstance(outcome, Full | Busy | Unreadable):
                     raise outcome
             group = [a for a, outcome in zip(group, outcomes, strict=True) if outcome is not None]
             if not group:
@@ -259,13 +338,16 @@ class Work:
         raise AssertionError("it does not recover")
 
     async def _attempt(self, action: Action) -> None:
+        self._mark("sent", action.number)
         if action.kind == "compact":
             await self.store.compact(TENANT)
-            return
-        async with self.store.lease(TENANT, create=True) as self.tenant:
-            self._mark("sent", action.number)
-            await ask(self.tenant, action)
-            self._mark("done", action.number)
+        else:
+            async with self.store.lease(TENANT, create=True) as self.tenant:
+                if action.kind == "settle":
+                    await self.tenant.settle()
+                else:
+                    await ask(self.tenant, action)
+        self._mark("done", action.number)
 
 
 def main() -> None:
@@ -279,7 +361,6 @@ def main() -> None:
     arguments = parser.parse_args()
     for pragma in arguments.pragma:
         set_pragma(*pragma.split("=", 1))
-    del os.environ["LD_PRELOAD"]  # the compactor writes nothing that must be watched
     shim = Shim()
     what_fails = FOLDER_SYNC if arguments.folders else ANY_SYNC
 

@@ -4,7 +4,8 @@
  * -shm file and the lock file do not: neither is durable, SQLite rebuilds the one from the WAL and
  * the kernel forgets the other.  With $STEPWELL_SHIM_LOG every call that changes something is
  * appended to that file as a record; shim.py says how they are read.  While $STEPWELL_SHIM_FULL
- * names a file that exists, every write fails with ENOSPC; shim_arm() fails a call by its number.
+ * names a file that exists, every write fails with ENOSPC; shim_arm() fails a call by its number,
+ * shim_kill() ends the process at one.  $STEPWELL_SHIM_SLOW is how many us each sync takes longer.
  *
  * One mutex is held from before a call until after its record, so the order of the records is an
  * order in which the calls can have happened.
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,10 +23,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { WRITE = 1, TRUNCATE, SYNC, CREATE, MKDIR, UNLINK, RENAME, MARK, LOST_SYNC };
-enum { ANY_WRITE = 1, ANY_SYNC, FOLDER_SYNC };
+/* What may fail: ANY_NAME is every call that takes a path, ANY_CHANGE every call that is recorded. */
+enum { ANY_WRITE = 1, ANY_SYNC, FOLDER_SYNC, ANY_NAME, ANY_READ, ANY_CHANGE, CLASSES };
+enum { BEFORE = 0, HALFWAY, AFTER };
 
 struct record {
     uint32_t kind, path_bytes, data_bytes, unused;
@@ -37,13 +42,17 @@ static char root[PATH_MAX];
 static size_t root_bytes;
 static const char *full_file;
 
-static struct { int what, error, sticky, shorten; long at, seen[4]; } armed;
+static struct { int what, error, sticky, shorten; long at, seen[CLASSES]; } armed;
+static struct { long at; int when; } deadly;
 static long failed;
+static useconds_t slow;
 
 __attribute__((constructor)) static void begin(void)
 {
     const char *path = getenv("STEPWELL_SHIM_LOG"), *below = getenv("STEPWELL_SHIM_ROOT");
+    const char *us = getenv("STEPWELL_SHIM_SLOW");
     full_file = getenv("STEPWELL_SHIM_FULL");
+    if (us) slow = atoi(us);
     if (below && realpath(below, root)) root_bytes = strlen(root);
     if (path) log_fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
@@ -104,14 +113,23 @@ void shim_mark(const char *text, size_t bytes)
     pthread_mutex_unlock(&turn);
 }
 
-/* The `at`-th (from 1) write or sync from now on fails with `error`; with `sticky` all later ones
- * too; with `shorten` half of what was to be written is written first.  at = 0 ends it. */
+/* The `at`-th (from 1) call of that class from now on fails with `error`; with `sticky` all later
+ * ones too; with `shorten` half of what was to be written is written first.  at = 0 ends it. */
 void shim_arm(int what, long at, int error, int sticky, int shorten)
 {
     pthread_mutex_lock(&turn);
     if (at) memset(&armed, 0, sizeof armed);
     armed.what = what, armed.at = at, armed.error = error;
     armed.sticky = sticky, armed.shorten = shorten;
+    pthread_mutex_unlock(&turn);
+}
+
+/* SIGKILL at the `at`-th change from now on: before it, halfway through a write, or after it. */
+void shim_kill(long at, int when)
+{
+    pthread_mutex_lock(&turn);
+    memset(&armed, 0, sizeof armed);
+    deadly.at = at, deadly.when = when;
     pthread_mutex_unlock(&turn);
 }
 
@@ -132,6 +150,29 @@ static int fails(int what)
     return 1;
 }
 
+static void die_if(int when)
+{
+    if (deadly.at && armed.seen[ANY_CHANGE] == deadly.at && deadly.when == when)
+        for (;;) kill(getpid(), SIGKILL);
+}
+
+/* Around each recorded call, with the mutex held. */
+static void enter(void)
+{
+    pthread_mutex_lock(&turn);
+    ++armed.seen[ANY_CHANGE];
+    die_if(BEFORE);
+}
+
+static void leave(void)
+{
+    int kept = errno;
+    die_if(HALFWAY); /* of what has no half: after it */
+    die_if(AFTER);
+    pthread_mutex_unlock(&turn);
+    errno = kept;
+}
+
 /* --- calls --------------------------------------------------------------------------------- */
 
 static ssize_t put(int fd, const void *data, size_t bytes, off64_t offset, int at)
@@ -139,9 +180,11 @@ static ssize_t put(int fd, const void *data, size_t bytes, off64_t offset, int a
     char path[PATH_MAX];
     if (!path_of(fd, path))
         return at ? syscall(SYS_pwrite64, fd, data, bytes, offset) : syscall(SYS_write, fd, data, bytes);
-    pthread_mutex_lock(&turn);
+    enter();
     int failing = fails(ANY_WRITE), error = errno;
+    int dying = deadly.at && armed.seen[ANY_CHANGE] == deadly.at && deadly.when == HALFWAY;
     if (failing) bytes = armed.shorten ? bytes / 2 : 0;
+    else if (dying) bytes /= 2;
     if (!at) {
         int appending = fcntl(fd, F_GETFL) & O_APPEND;
         offset = lseek64(fd, 0, appending ? SEEK_END : SEEK_CUR);
@@ -151,7 +194,7 @@ static ssize_t put(int fd, const void *data, size_t bytes, off64_t offset, int a
         done = at ? syscall(SYS_pwrite64, fd, data, bytes, offset) : syscall(SYS_write, fd, data, bytes);
     if (done > 0) note(WRITE, path, offset, data, done);
     if (failing && done <= 0) done = -1, errno = error;
-    pthread_mutex_unlock(&turn);
+    leave();
     return done;
 }
 
@@ -159,14 +202,48 @@ ssize_t write(int fd, const void *data, size_t bytes) { return put(fd, data, byt
 ssize_t pwrite(int fd, const void *data, size_t bytes, off_t at) { return put(fd, data, bytes, at, 1); }
 ssize_t pwrite64(int fd, const void *data, size_t bytes, off64_t at) { return put(fd, data, bytes, at, 1); }
 
+ssize_t writev(int fd, const struct iovec *pieces, int count)
+{
+    char path[PATH_MAX];
+    if (!path_of(fd, path)) return syscall(SYS_writev, fd, pieces, count);
+    size_t bytes = 0;
+    for (int i = 0; i < count; i++) bytes += pieces[i].iov_len;
+    char *whole = malloc(bytes + 1), *end = whole;
+    if (!whole) abort();
+    for (int i = 0; i < count; i++) end = (char *)mempcpy(end, pieces[i].iov_base, pieces[i].iov_len);
+    ssize_t done = put(fd, whole, bytes, 0, 0);
+    free(whole);
+    return done;
+}
+
+static int unreadable(int fd)
+{
+    char path[PATH_MAX];
+    if (!path_of(fd, path)) return 0;
+    pthread_mutex_lock(&turn);
+    int failing = fails(ANY_READ);
+    pthread_mutex_unlock(&turn);
+    return failing;
+}
+
+ssize_t read(int fd, void *to, size_t bytes)
+{
+    return unreadable(fd) ? -1 : syscall(SYS_read, fd, to, bytes);
+}
+ssize_t pread64(int fd, void *to, size_t bytes, off64_t at)
+{
+    return unreadable(fd) ? -1 : syscall(SYS_pread64, fd, to, bytes, at);
+}
+ssize_t pread(int fd, void *to, size_t bytes, off_t at) { return pread64(fd, to, bytes, at); }
+
 int ftruncate64(int fd, off64_t size)
 {
     char path[PATH_MAX];
     if (!path_of(fd, path)) return syscall(SYS_ftruncate, fd, size);
-    pthread_mutex_lock(&turn);
+    enter();
     int done = fails(ANY_WRITE) ? -1 : syscall(SYS_ftruncate, fd, size);
     if (!done) note(TRUNCATE, path, size, "", 0);
-    pthread_mutex_unlock(&turn);
+    leave();
     return done;
 }
 int ftruncate(int fd, off_t size) { return ftruncate64(fd, size); }
@@ -176,11 +253,12 @@ static int sync_file(int fd, long call)
 {
     char path[PATH_MAX];
     if (!path_of(fd, path)) return syscall(call, fd);
-    pthread_mutex_lock(&turn);
+    if (slow) usleep(slow);
+    enter();
     struct stat file;
     int failed = fails(ANY_SYNC) || (!fstat(fd, &file) && S_ISDIR(file.st_mode) && fails(FOLDER_SYNC));
     note(failed ? LOST_SYNC : SYNC, path, 0, "", 0);
-    pthread_mutex_unlock(&turn);
+    leave();
     return failed ? -1 : 0;
 }
 int fsync(int fd) { return sync_file(fd, SYS_fsync); }
@@ -189,14 +267,16 @@ int fdatasync(int fd) { return sync_file(fd, SYS_fdatasync); }
 static int open_at(int folder, const char *name, int flags, mode_t mode)
 {
     char path[PATH_MAX];
-    if (!(flags & (O_CREAT | O_TRUNC)) || !path_at(folder, name, path))
-        return syscall(SYS_openat, folder, name, flags, mode);
-    pthread_mutex_lock(&turn);
-    int fresh = syscall(SYS_faccessat, AT_FDCWD, path, F_OK) != 0;
-    int fd = syscall(SYS_openat, folder, name, flags, mode);
+    if (!path_at(folder, name, path)) return syscall(SYS_openat, folder, name, flags, mode);
+    int fresh = flags & O_CREAT && syscall(SYS_faccessat, AT_FDCWD, path, F_OK) != 0;
+    int changes = fresh || flags & O_TRUNC;
+    if (changes) enter();
+    else pthread_mutex_lock(&turn);
+    int fd = fails(ANY_NAME) ? -1 : syscall(SYS_openat, folder, name, flags, mode);
     if (fd >= 0 && fresh) note(CREATE, path, 0, "", 0);
     else if (fd >= 0 && flags & O_TRUNC) note(TRUNCATE, path, 0, "", 0);
-    pthread_mutex_unlock(&turn);
+    if (changes) leave();
+    else pthread_mutex_unlock(&turn);
     return fd;
 }
 #define MODE(flags, last) \
@@ -210,11 +290,11 @@ int openat64(int at, const char *name, int flags, ...) { MODE(flags, flags) retu
 int mkdirat(int folder, const char *name, mode_t mode)
 {
     char path[PATH_MAX];
-    int ours = path_at(folder, name, path);
-    pthread_mutex_lock(&turn);
-    int done = syscall(SYS_mkdirat, folder, name, mode);
-    if (!done && ours) note(MKDIR, path, 0, "", 0);
-    pthread_mutex_unlock(&turn);
+    if (!path_at(folder, name, path)) return syscall(SYS_mkdirat, folder, name, mode);
+    enter();
+    int done = fails(ANY_NAME) ? -1 : syscall(SYS_mkdirat, folder, name, mode);
+    if (!done) note(MKDIR, path, 0, "", 0);
+    leave();
     return done;
 }
 int mkdir(const char *name, mode_t mode) { return mkdirat(AT_FDCWD, name, mode); }
@@ -222,11 +302,11 @@ int mkdir(const char *name, mode_t mode) { return mkdirat(AT_FDCWD, name, mode);
 int unlinkat(int folder, const char *name, int flags)
 {
     char path[PATH_MAX];
-    int ours = path_at(folder, name, path);
-    pthread_mutex_lock(&turn);
-    int done = syscall(SYS_unlinkat, folder, name, flags);
-    if (!done && ours) note(UNLINK, path, 0, "", 0);
-    pthread_mutex_unlock(&turn);
+    if (!path_at(folder, name, path)) return syscall(SYS_unlinkat, folder, name, flags);
+    enter();
+    int done = fails(ANY_NAME) ? -1 : syscall(SYS_unlinkat, folder, name, flags);
+    if (!done) note(UNLINK, path, 0, "", 0);
+    leave();
     return done;
 }
 int unlink(const char *name) { return unlinkat(AT_FDCWD, name, 0); }
@@ -235,11 +315,12 @@ int rmdir(const char *name) { return unlinkat(AT_FDCWD, name, AT_REMOVEDIR); }
 int renameat(int from_folder, const char *from, int to_folder, const char *to)
 {
     char old[PATH_MAX], new[PATH_MAX];
-    int ours = path_at(from_folder, from, old) && path_at(to_folder, to, new);
-    pthread_mutex_lock(&turn);
-    int done = syscall(SYS_renameat2, from_folder, from, to_folder, to, 0);
-    if (!done && ours) note(RENAME, old, 0, new + root_bytes, strlen(new + root_bytes));
-    pthread_mutex_unlock(&turn);
+    if (!path_at(from_folder, from, old) || !path_at(to_folder, to, new))
+        return syscall(SYS_renameat2, from_folder, from, to_folder, to, 0);
+    enter();
+    int done = fails(ANY_NAME) ? -1 : syscall(SYS_renameat2, from_folder, from, to_folder, to, 0);
+    if (!done) note(RENAME, old, 0, new + root_bytes, strlen(new + root_bytes));
+    leave();
     return done;
 }
 int rename(const char *from, const char *to) { return renameat(AT_FDCWD, from, AT_FDCWD, to); }

@@ -191,7 +191,10 @@ def _name(names: dict[str, _File | None], naming: _Naming) -> None:
     if kind in (Kind.UNLINK, Kind.RENAME):
         names.pop(path, None)
     if kind == Kind.RENAME:
-        names[naming.record.data.decode()] = naming.file
+        target = naming.record.data.decode()
+        names[target] = naming.file
+        for below in [name for name in names if name.startswith(f"{path}/")]:
+            names[target + below.removeprefix(path)] = names.pop(below)
     elif kind in (Kind.CREATE, Kind.MKDIR):
         names[path] = naming.file
 

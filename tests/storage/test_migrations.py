@@ -11,9 +11,11 @@ from stepwell_storage.errors import StorageError, Unsupported
 from stepwell_storage.sqlite import Sqlite
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+NEXT, LATER = migrations.VERSION + 1, migrations.VERSION + 2
+FIRST, SECOND = f"migrations/{NEXT}.sql", f"migrations/{LATER}.sql"
 STEPS = {
-    "migrations/2.sql": "create table second (id {pk}, payload {bytes} not null);",
-    "migrations/3.sql": "create table third (id {pk});\ninsert into third values (7);",
+    FIRST: "create table second (id {pk}, payload {bytes} not null);",
+    SECOND: "create table third (id {pk});\ninsert into third values (7);",
 }
 
 
@@ -21,7 +23,7 @@ STEPS = {
 def later(monkeypatch) -> dict[str, str]:
     """The version after next: a step may be changed in the answer."""
     steps, read = dict(STEPS), migrations.read
-    monkeypatch.setattr(migrations, "VERSION", 3)
+    monkeypatch.setattr(migrations, "VERSION", LATER)
     monkeypatch.setattr(migrations, "read", lambda name: steps.get(name) or read(name))
     return steps
 
@@ -71,21 +73,21 @@ async def test_every_step_is_made_in_order_and_once(tmp_path: Path, later):
     path = old_file(tmp_path)
     for _ in range(2):
         await open_once(path)
-        assert version(path) == 3
+        assert version(path) == LATER
         assert query(path, "select id from third") == [(7,)]
         assert query(path, "select count(*) from second") == [(0,)]
 
 
 async def test_a_step_that_failed_in_its_middle_never_was(tmp_path: Path, later):
     path = old_file(tmp_path)
-    later["migrations/3.sql"] += "\ninsert into nothing values (1);"
+    later[SECOND] += "\ninsert into nothing values (1);"
     with pytest.raises(StorageError):
         await open_once(path)
-    assert version(path) == 2, "the step before it stays"
+    assert version(path) == NEXT, "the step before it stays"
     assert "third" not in shape(path)
-    later["migrations/3.sql"] = STEPS["migrations/3.sql"]
+    later[SECOND] = STEPS[SECOND]
     await open_once(path)
-    assert version(path) == 3
+    assert version(path) == LATER
     assert query(path, "select id from third") == [(7,)]
 
 

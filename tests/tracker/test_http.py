@@ -146,6 +146,7 @@ async def test_a_crooked_content_length_is_refused(app: Starlette):
         (storage.Busy("queue", 7), 503, "7"),
         (storage.Closed("closing"), 503, "1"),
         (storage.Full("disk"), 507, None),
+        (storage.Unreadable("disk"), 503, "1"),
         (storage.LimitExceeded("metrics[0].key", "100000 series"), 422, None),
         (storage.Corrupt("checksum", run="x", chunk=7), 500, None),
         (storage.Unsupported("/secret/path is newer"), 500, None),

@@ -43,11 +43,19 @@ class MethodNotAllowed(Refusal):
         self.allow = allow
 
 
+class TooSlow(Refusal):
+    """A request that does not arrive; the connection closes."""
+
+
 class TooLarge(Refusal):
     """A body over its limit; it is not read to its end, so the connection closes."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the body exceeds the limit of {limit} bytes")
+
+
+class HeadersTooLarge(Refusal):
+    """More headers than any client has a reason to send."""
 
 
 class WrongMedia(Refusal):
@@ -67,9 +75,11 @@ PROBLEMS: dict[type[Exception], tuple[int, str]] = {
     BadRequest: (400, "Bad request"),
     Forbidden: (403, "Forbidden"),
     MethodNotAllowed: (405, "Method not allowed"),
+    TooSlow: (408, "Request too slow"),
     TooLarge: (413, "Body too large"),
     WrongMedia: (415, "Unsupported media type"),
     RangeNotSatisfiable: (416, "Range not satisfiable"),
+    HeadersTooLarge: (431, "Header too large"),
     ClientDisconnect: (400, "Client went away"),
     msgspec.ValidationError: (422, "Invalid field"),
     msgspec.DecodeError: (400, "Malformed body"),
@@ -80,6 +90,7 @@ PROBLEMS: dict[type[Exception], tuple[int, str]] = {
     storage.LimitExceeded: (422, "Limit exceeded"),
     storage.Busy: (503, "Busy"),
     storage.Full: (507, "Disk full"),
+    storage.Unreadable: (503, "Disk unreadable"),
     storage.Corrupt: (500, "Damaged data"),
     storage.Unsupported: (500, "Unsupported data"),
     storage.Closed: (503, "Shutting down"),
@@ -120,13 +131,13 @@ def headers_of(exc: Exception) -> list[tuple[bytes, bytes]]:
     match exc:
         case MethodNotAllowed():
             return [(b"allow", exc.allow.encode())]
-        case TooLarge():
+        case TooLarge() | TooSlow():
             return [(b"connection", b"close")]
         case RangeNotSatisfiable():
             return [(b"content-range", b"bytes */%d" % exc.size)]
         case storage.Busy():
             return [(b"retry-after", str(exc.retry_after_s).encode())]
-        case storage.Closed():
+        case storage.Closed() | storage.Unreadable():
             return [(b"retry-after", b"1")]
         case _:
             return []

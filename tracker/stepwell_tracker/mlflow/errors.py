@@ -17,6 +17,7 @@ from stepwell_storage import errors as storage
 from stepwell_tracker.errors import (
     BadRequest,
     Forbidden,
+    HeadersTooLarge,
     MethodNotAllowed,
     RangeNotSatisfiable,
     Refusal,
@@ -61,12 +62,14 @@ _CODES: Final[dict[type[BaseException], tuple[int, str]]] = {
     storage.Conflict: (409, "RESOURCE_CONFLICT"),
     storage.Busy: (503, "TEMPORARILY_UNAVAILABLE"),
     storage.Closed: (503, "TEMPORARILY_UNAVAILABLE"),
+    storage.Unreadable: (503, "TEMPORARILY_UNAVAILABLE"),
     storage.Full: (507, "RESOURCE_EXHAUSTED"),  # 507 is not repeated; 429 and 503 are
     BadRequest: (400, INVALID),
     Forbidden: (403, "PERMISSION_DENIED"),
     MethodNotAllowed: (405, NO_ENDPOINT),
     RangeNotSatisfiable: (416, INVALID),
     TooLarge: (413, INVALID),
+    HeadersTooLarge: (431, INVALID),
     ClientDisconnect: (400, "BAD_REQUEST"),
 }
 _INTERNAL: Final = (500, "INTERNAL_ERROR")
