@@ -6,13 +6,14 @@ import contextlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 READY = re.compile(r"serves .* on (http://\S+) \(pid (\d+)\)")
 STOP_WITHIN_S = 10.0
+PROGRAM = ("-m", "stepwell")
 
 
 @dataclass
@@ -43,12 +44,22 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(data: Path, *options: str, port: int = 0) -> Iterator[Served]:
-    """A server over ``data`` on a free port; it is gone when the block ends."""
+def serving(
+    data: Path,
+    *options: str,
+    port: int = 0,
+    program: Sequence[str] = PROGRAM,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Served]:
+    """A server over ``data`` on a free port; it is gone when the block ends.
+
+    ``program`` is what Python runs; ``environment`` replaces this process's.
+    """
     data.parent.mkdir(parents=True, exist_ok=True)
     stderr = data.parent / f"{data.name}.stderr"
     with stderr.open("a") as errors:
-        process = start(data, errors, "--port", str(port), *options)
+        arguments = ["--port", str(port), *options]
+        process = start(data, errors, *arguments, program=program, environment=environment)
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
@@ -68,11 +79,18 @@ def serving(data: Path, *options: str, port: int = 0) -> Iterator[Served]:
         process.wait()
 
 
-def start(data: Path, errors: IO[str] | int, *options: str) -> subprocess.Popen[str]:
+def start(
+    data: Path,
+    errors: IO[str] | int,
+    *options: str,
+    program: Sequence[str] = PROGRAM,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[str]:
     """``stepwell serve`` as a process, not waited for."""
     return subprocess.Popen(
-        [sys.executable, "-m", "stepwell", "serve", "--data", str(data), *options],
+        [sys.executable, *program, "serve", "--data", str(data), *options],
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
+        env=environment,
     )

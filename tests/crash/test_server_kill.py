@@ -6,10 +6,12 @@ whole and bit for bit; one whose answer never came is there whole or not at all;
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +24,8 @@ from stepwell.ids import new_run_id
 from stepwell.wire import COLUMNS, COLUMNS_FORMAT, ColumnarBatch, ColumnarReply, ColumnarSeries
 from stepwell_storage.check import verify
 from stepwell_storage.points import Floats, Ints, Points
-from tests.serving import Served, serving
+from tests.crash import changed_server
+from tests.serving import PROGRAM, Served, serving
 
 BASE = "/api/v1/experiments/runs"
 POINTS = 400
@@ -43,28 +46,32 @@ class Writer:
     run_id: str
     next_step: int = 0
     sent: dict[int, bool] = field(default_factory=dict)
+    points: int = POINTS
 
     def loop(self, url: str, stop: threading.Event) -> None:
         pool = urllib3.HTTPConnectionPool("127.0.0.1", int(url.rpartition(":")[2]), retries=False)
         while not stop.is_set():
-            first, self.next_step = self.next_step, self.next_step + POINTS
-            self.sent[first] = False
-            steps = np.arange(first, first + POINTS, dtype="<i8")
-            columns = steps.tobytes(), steps.tobytes(), values_of(steps).tobytes()
-            series = ColumnarSeries("loss", *columns)
-            body = msgspec.msgpack.encode(ColumnarBatch(COLUMNS_FORMAT, [series]))
             try:
-                answer = pool.request(
-                    "POST",
-                    f"{BASE}/{self.run_id}/log-batch",
-                    body=body,
-                    headers={"Content-Type": COLUMNS},
-                    timeout=10,
-                )
+                self.send(pool)
             except (urllib3.exceptions.HTTPError, OSError):
                 return
-            if answer.status == 200:
-                self.sent[first] = True
+
+    def send(self, pool: urllib3.HTTPConnectionPool) -> urllib3.BaseHTTPResponse:
+        """One more stretch, and whether it was acknowledged is noted."""
+        first, self.next_step = self.next_step, self.next_step + self.points
+        self.sent[first] = False
+        steps = np.arange(first, first + self.points, dtype="<i8")
+        columns = steps.tobytes(), steps.tobytes(), values_of(steps).tobytes()
+        series = ColumnarSeries("loss", *columns)
+        answer = pool.request(
+            "POST",
+            f"{BASE}/{self.run_id}/log-batch",
+            body=msgspec.msgpack.encode(ColumnarBatch(COLUMNS_FORMAT, [series])),
+            headers={"Content-Type": COLUMNS},
+            timeout=60,
+        )
+        self.sent[first] = answer.status == 200
+        return answer
 
 
 def create(url: str, run_id: str) -> None:
@@ -100,30 +107,49 @@ def _window(url: str, run_id: str, start: int) -> Points:
 def compare(writer: Writer, points: Points) -> None:
     assert (np.diff(points.steps) > 0).all(), "a point is there twice or out of order"
     assert points == Points(points.steps, points.steps, values_of(points.steps)), "other bits"
-    firsts, counts = np.unique(points.steps // POINTS * POINTS, return_counts=True)
+    size = writer.points
+    firsts, counts = np.unique(points.steps // size * size, return_counts=True)
     there = dict(zip(firsts.tolist(), counts.tolist(), strict=True))
     for first, acknowledged in writer.sent.items():
         present = there.pop(first, 0)
-        assert present in ((POINTS,) if acknowledged else (0, POINTS)), (first, acknowledged)
+        assert present in ((size,) if acknowledged else (0, size)), (first, acknowledged)
     assert not there, "points that nobody sent"
 
 
-def storm(data: Path, writers: list[Writer], rng: random.Random, kills: int) -> int:
+def storm(
+    data: Path,
+    writers: list[Writer],
+    rng: random.Random,
+    kills: int,
+    program: Sequence[str] = PROGRAM,
+) -> int:
     """Kill the server so often; returns how many batches were acknowledged."""
     for kill in range(kills):
-        with serving(data) as server:
+        with serving(data, program=program) as server:
             check_all(server, writers)
-            stop = threading.Event()
-            threads = [
-                threading.Thread(target=writer.loop, args=(server.url, stop)) for writer in writers
-            ]
-            for thread in threads:
-                thread.start()
-            time.sleep(rng.uniform(0.02, 0.5 if kill % 4 else 1.5))
-            server.kill()
-            stop.set()
-            for thread in threads:
-                thread.join()
+            with under_load(server, writers):
+                time.sleep(rng.uniform(0.02, 0.5 if kill % 4 else 1.5))
+                server.kill()
+    return settle(data, writers)
+
+
+@contextlib.contextmanager
+def under_load(server: Served, writers: list[Writer]) -> Iterator[None]:
+    """All writers at work until the block ends, or the server."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=one.loop, args=(server.url, stop)) for one in writers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def settle(data: Path, writers: list[Writer]) -> int:
+    """What is left is compared once more, and verified; how many batches were acknowledged."""
     with serving(data) as server:
         check_all(server, writers)
         assert server.stop() == 0
@@ -153,6 +179,14 @@ def test_a_killed_server_lost_nothing_that_it_acknowledged(tmp_path: Path):
 def test_a_server_killed_two_hundred_times_lost_nothing(tmp_path: Path):
     acknowledged = storm(tmp_path / "data", writers(), random.Random(SEED + 1), kills=200)
     assert acknowledged > 2_000
+
+
+@pytest.mark.timeout(600)
+def test_a_server_that_acknowledges_before_it_commits_is_caught(tmp_path: Path):
+    """The same kills, and a server whose only fault is the order of those two."""
+    program = changed_server.__file__, "ack-first"
+    with pytest.raises(AssertionError, match=r"\(\d+, True\)"):
+        storm(tmp_path / "data", writers(), random.Random(SEED), kills=20, program=program)
 
 
 def test_the_oracle_sees_a_lost_a_repeated_and_a_changed_point():

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Generator
+from functools import partial
 from typing import NoReturn
 
 import uvicorn
@@ -25,13 +26,13 @@ from stepwell_tracker.app import create_app
 from stepwell_tracker.cli import DATA_TAKEN, DONE, FAILED, PORT_TAKEN, WRONG_USE, fail
 from stepwell_tracker.cli_port import holder
 from stepwell_tracker.config import Settings
+from stepwell_tracker.connections import IDLE_S, Connection, affordable_connections, sweep
 from stepwell_tracker.streams import Streams
 
 REQUESTS_END_S = 5
 """After a signal, requests under way have so long; then they are cancelled."""
 PROCESS_ENDS_S = 9.5
 """After a signal, the process is gone by then, come what may: whoever sent it waits 10 s."""
-IDLE_CONNECTION_S = 75
 BACKLOG = 2048
 
 
@@ -46,7 +47,7 @@ def serve(settings: Settings, *, access_log: bool = False) -> int:
     app = create_app(settings)
     config = uvicorn.Config(
         Prefixed(app, settings.root_path) if settings.root_path else app,
-        http="httptools",
+        http=partial(Connection, limit=affordable_connections()),  # type: ignore[arg-type]  # only called
         ws="none",
         lifespan="off",  # entered below, where its errors are ours to report
         log_config=None,
@@ -54,7 +55,7 @@ def serve(settings: Settings, *, access_log: bool = False) -> int:
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=IDLE_CONNECTION_S,
+        timeout_keep_alive=int(IDLE_S),
         timeout_graceful_shutdown=REQUESTS_END_S,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -128,7 +129,11 @@ async def _serve(server: Server, app: Starlette, listeners: list[socket.socket])
     """Recover first, then listen: the first answer means that every route works."""
     server.heed_signals()
     async with app.router.lifespan_context(app):
-        await server.serve(sockets=listeners)
+        sweeping = asyncio.create_task(sweep(server.server_state.connections), name="sweep")
+        try:
+            await server.serve(sockets=listeners)
+        finally:
+            sweeping.cancel()
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stepwell_tracker.config import Settings
-from stepwell_tracker.errors import BadRequest, Forbidden, Refusal
+from stepwell_tracker.errors import BadRequest, Forbidden, HeadersTooLarge, Refusal
 from stepwell_tracker.http import HEADERS, problem_reply
 from stepwell_tracker.mlflow.api import is_mlflow, route_path
 from stepwell_tracker.mlflow.errors import error_reply
@@ -23,6 +23,9 @@ _SINGLE = frozenset({
     b"content-length", b"content-type", b"content-encoding",
 })  # fmt: skip
 """Headers that decide something; two of a kind would let two readers decide differently."""
+
+
+MAX_HEADERS = 256
 
 
 class Gate:
@@ -44,6 +47,8 @@ class Gate:
 
     def _check(self, scope: Scope) -> dict[bytes, bytes]:
         raw = scope["headers"]
+        if len(raw) > MAX_HEADERS:
+            raise HeadersTooLarge(f"a request has at most {MAX_HEADERS} headers")
         headers: dict[bytes, bytes] = dict(raw)
         if len(headers) != len(raw):
             names = [name for name, _ in raw]

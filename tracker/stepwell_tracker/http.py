@@ -25,6 +25,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope as ASGIScope, Send
 
 from stepwell import wire
+from stepwell_storage.errors import Busy
 from stepwell_tracker.config import Settings
 from stepwell_tracker.decoding import Decoder, Query
 from stepwell_tracker.errors import (
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 HEADERS: Final = "stepwell.headers"
 """Key of the ASGI scope under which ``gate.py`` leaves the headers as a dict."""
+
+MAX_ARRIVING_BYTES: Final = 256 * 1024 * 1024
+"""Bound of all bodies together that arrive in pieces; whole ones wait in the committer's queue."""
 
 _JSON: Final = (b"content-type", wire.JSON.encode())
 _encode = msgspec.json.Encoder().encode
@@ -73,6 +77,8 @@ class Server:
         self.streams = Streams()
         self.observations = Observations()
         self.probe = Probe()
+        self.arriving_bytes = 0
+        """Held by bodies that are not whole yet."""
 
 
 class Request:
@@ -142,16 +148,22 @@ class Request:
 
     async def _read_chunks(self, message: Any, limit: int) -> bytes:
         chunks, size = [], 0
-        while True:
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > limit:
-                raise TooLarge(limit)
-            if not message.get("more_body"):
-                return b"".join(chunks)
-            message = await self.receive()
+        try:
+            while True:
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                self.server.arriving_bytes += len(chunks[-1])
+                if size > limit:
+                    raise TooLarge(limit)
+                if self.server.arriving_bytes > MAX_ARRIVING_BYTES:
+                    raise Busy(f"more than {MAX_ARRIVING_BYTES} bytes of bodies are arriving")
+                if not message.get("more_body"):
+                    return b"".join(chunks)
+                message = await self.receive()
+        finally:
+            self.server.arriving_bytes -= size
 
     def decoder(self) -> Decoder:
         """What makes the declared Struct of a body of this media type.  Raises WrongMedia."""

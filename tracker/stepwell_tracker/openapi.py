@@ -22,7 +22,7 @@ _PATH_PARAMETERS = {
     "key": "the key of a series, percent-encoded; `/` may stand as it is",
     "path": "a path below the run's artifacts, percent-encoded; `/` may stand as it is",
 }
-_ALWAYS = (400, 403, 500)
+_ALWAYS = (400, 403, 408, 431, 500)
 
 
 async def get_limits(request: Request) -> wire.Limits:
