@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stepwell import ExperimentTracker
@@ -152,17 +153,64 @@ def leave(run: ActiveRun, url: str) -> int:
     return sync(["--url", url])
 
 
+def refuse_one(
+    status: int, bad: float, kind: str, key: str, value: object
+) -> tuple[int, str] | None:
+    return (status, "no") if (kind, key, value) == ("point", "val_loss", bad) else None
+
+
 def refusals(steps: int) -> Iterator[Row]:
+    """The server refuses one point of all, for good."""
+    bad = values_at(5)["val_loss"]
+    for status in (400, 409, 413, 422):
+        with spooling() as folder, FaultServer() as server:
+            server.refuse = partial(refuse_one, status, bad)
+            run = ExperimentTracker(server.url).start_run("faults")
+            longest = log_steps(run, steps)
+            run.end(timeout_s=60)
+            arrived = count(server.runs.get(run.run_id), steps)
+            aside = (folder / "refused" / f"{run.run_id}.jsonl").read_text().count("\n")
+            note = f"{aside} set aside, with the reason"
+            yield Row(f"{status} for one point", steps * 3, arrived, longest, note)
+
+
+def bounds(steps: int) -> Iterator[Row]:
+    """A spool of 8 GiB is full after days without a server; this one is smaller."""
     with spooling(), FaultServer() as server:
-        bad = values_at(5)["val_loss"]
-        server.refuse = lambda kind, key, value: (
-            (422, "no") if kind == "point" and key == "val_loss" and value == bad else None
-        )
+        os.environ |= {"STEPWELL_SPOOL_BYTES": "4000", "STEPWELL_BUFFER_POINTS": "50"}
+        server.faults = [Fault("status", status=503)]
         run = ExperimentTracker(server.url).start_run("faults")
         longest = log_steps(run, steps)
+        server.faults = []
         run.end(timeout_s=60)
-        arrived = count(server.runs.get(run.run_id), steps)
-        yield Row("422 for one point", steps * 3, arrived, longest, "the one is set aside")
+        stored = server.runs[run.run_id]
+        dropped = int(stored.tags["stepwell.dropped_points"])
+        arrived = count(stored, steps)
+        assert arrived + dropped == steps * 3, "a dropped point was not counted"
+        note = f"the newest {dropped:,} dropped, as the tag `stepwell.dropped_points` says"
+        yield Row("the spool's bound is reached", steps * 3, arrived, longest, note)
+
+
+def artifacts(steps: int) -> Iterator[Row]:
+    """A file too large to be copied into the spool, which is not what it was when it is sent."""
+    for name in ("changed", "vanished"):
+        with spooling() as folder, FaultServer() as server:
+            os.environ["STEPWELL_ARTIFACT_COPY_BYTES"] = "10"
+            path = folder / "model.bin"
+            path.write_bytes(bytes(100))
+            server.faults = [Fault("status", status=503)]
+            run = ExperimentTracker(server.url).start_run("faults")
+            run.log_artifact(path)
+            path.write_bytes(bytes(101)) if name == "changed" else path.unlink()
+            longest = log_steps(run, steps)
+            server.faults = []
+            run.end(timeout_s=60)
+            stored = server.runs[run.run_id]
+            aside = (folder / "refused" / f"{run.run_id}.jsonl").read_text()
+            assert stored.artifacts == {}
+            assert "model.bin" in aside
+            note = "the file is set aside and reported"
+            yield Row(f"a large file {name}", steps * 3, count(stored, steps), longest, note)
 
 
 def disks(steps: int) -> Iterator[Row]:
@@ -204,9 +252,10 @@ ENDS = {
     "SIGKILL": "os.kill(os.getpid(), signal.SIGKILL)",
     "exec": "os.execv('/bin/true', ['true'])",
     "fork, the child logs too": "fork()",
+    "rank 1 of two, ended by rank 0": "rank_0()",
 }
 TRAINING = """
-import os, signal, sys, time
+import os, signal, subprocess, sys, time
 from benchmarks.sdk_faults import log_steps, values_at
 from stepwell import ExperimentTracker
 run = ExperimentTracker().start_run("faults")
@@ -219,6 +268,15 @@ def fork():
         os._exit(0)
     os.waitpid(pid, 0)
 
+def rank_0():
+    code = "from benchmarks.sdk_faults import *; "
+    code += "run = ExperimentTracker().start_run('faults'); run.log_metric('of rank 0', 1.0)"
+    names = {"STEPWELL_RUN_ID": run.run_id, "RANK": "0"}
+    subprocess.run([sys.executable, "-c", code], env=os.environ | names, check=True)
+
+if sys.argv[2].startswith("rank"):
+    os.environ |= {"RANK": "1"}
+    run = ExperimentTracker().start_run("faults", run_id=run.run_id)
 print(run.run_id, log_steps(run, steps), flush=True)
 """
 
@@ -227,7 +285,7 @@ def ends(steps: int) -> Iterator[Row]:
     for name, code in ENDS.items():
         with spooling() as folder, FaultServer() as server:
             done = subprocess.run(
-                [sys.executable, "-c", TRAINING + code, str(steps)],
+                [sys.executable, "-c", TRAINING + code, str(steps), name],
                 env=os.environ | {"STEPWELL_URL": server.url},
                 capture_output=True, text=True, timeout=120,
             )  # fmt: skip
@@ -246,6 +304,8 @@ GROUPS: tuple[Callable[[int], Iterator[Row]], ...] = (
     server_faults,
     no_server,
     refusals,
+    bounds,
+    artifacts,
     disks,
     ends,
 )

@@ -27,8 +27,25 @@ def test_no_trouble_with_the_server_loses_a_point_or_holds_up_a_call(group):
 
 
 def test_what_is_refused_is_one_point():
-    [row] = sdk_faults.refusals(150)
-    assert row.arrived == row.logged - 1
+    rows = list(sdk_faults.refusals(150))
+    assert len(rows) == 4
+    for row in rows:
+        assert row.arrived == row.logged - 1, row.text()
+        assert row.note.startswith("1 set aside")
+        assert row.longest_ms < LONGEST_MS, row.text()
+
+
+def test_beyond_the_spools_bound_points_are_dropped_and_counted():
+    [row] = sdk_faults.bounds(400)
+    assert 0 < row.arrived < row.logged
+    assert row.longest_ms < LONGEST_MS, row.text()
+
+
+def test_a_file_that_is_not_what_it_was_costs_itself_only():
+    rows = list(sdk_faults.artifacts(100))
+    assert len(rows) == 2
+    for row in rows:
+        check(row)
 
 
 def test_a_disk_that_refuses_costs_nothing_while_memory_lasts():
