@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from stepwell.__main__ import main
+
 READY = re.compile(r"serves .* on (http://\S+) \(pid (\d+)\)")
 STOP_WITHIN_S = 10.0
 PROGRAM = ("-m", "stepwell")
@@ -23,6 +25,7 @@ class Served:
     url: str
     process: subprocess.Popen[str]
     stderr: Path
+    data: Path
 
     @property
     def port(self) -> int:
@@ -67,7 +70,7 @@ def serving(
         if ready is None:
             process.wait(STOP_WITHIN_S)
             raise RuntimeError(f"the server did not start: {line}{stderr.read_text()}")
-        yield Served(ready[1], process, stderr)
+        yield Served(ready[1], process, stderr, data)
     finally:
         if process.poll() is None:
             process.terminate()
@@ -77,6 +80,14 @@ def serving(
                 process.kill()
         process.stdout.close()
         process.wait()
+
+
+def stepwell(*arguments: str | Path) -> int:
+    """``stepwell ...`` in this process: its exit code."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
 
 
 def start(

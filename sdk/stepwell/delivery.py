@@ -34,7 +34,14 @@ from stepwell.requests import (
 )
 from stepwell.spool import Spool, Window
 from stepwell.transport import Response, Transport, decoded, error_of
-from stepwell.wire import ArtifactReply, BatchReply, ConsolePage, ConsoleReply, EndReply
+from stepwell.wire import (
+    DELETED_FOR_GOOD,
+    ArtifactReply,
+    BatchReply,
+    ConsolePage,
+    ConsoleReply,
+    EndReply,
+)
 
 REFUSED: Final = (400, 409, 413, 422)
 """Set aside; every other answer that is not success is retried."""
@@ -188,8 +195,9 @@ class Delivery:
 
     def _refuse(self, part: Part, error: ServerError) -> None:
         """Replace the first part by its halves, or set it aside."""
-        halves = [] if self._is_hopeless(part, error) else split(part)
-        if isinstance(part, Create) and not halves:
+        gone = error.problem.type == DELETED_FOR_GOOD
+        halves = [] if gone or self._is_hopeless(part, error) else split(part)
+        if isinstance(part, Create) and not halves and not gone:
             # Without its run nothing can be sent; an experiment that is deleted may be restored.
             raise Trouble(str(error), refused=True)
         self._parts.popleft()

@@ -83,6 +83,12 @@ class UpdateExperiment(Struct):
     tags: dict[str, str | None] = {}
 
 
+class PurgeDeleted(Struct):
+    """What was deleted so many seconds ago or longer, and not restored since, is purged."""
+
+    older_than_s: Annotated[int, Meta(ge=0, le=2**40)] = 0
+
+
 class CreateRun(Struct):
     """``experiment_name`` finds or creates; with neither field the experiment is ``Default``."""
 
@@ -403,6 +409,14 @@ class ConsoleReply(Struct):
     accepted: int
 
 
+class Purged(Struct):
+    """How much was deleted for good."""
+
+    runs: int
+    experiments: int
+    models: int
+
+
 class Tenants(Struct):
     """By name; ``default`` is always there."""
 
@@ -433,6 +447,10 @@ class Limits(Struct):
 class FieldError(Struct):
     path: str
     detail: str
+
+
+DELETED_FOR_GOOD: Final = "urn:stepwell:problem:deleted-for-good"
+"""The ``type`` of the 409 that answers a write to a run whose id is used up."""
 
 
 class Problem(Struct, omit_defaults=True):

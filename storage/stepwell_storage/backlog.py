@@ -69,9 +69,18 @@ class Backlog:
         self.points += points
         self._stuck.discard(run)
 
+    def forget(self, run: int) -> None:
+        """A run is gone for good."""
+        if waiting := self._runs.pop(run, None):
+            self.bytes -= waiting.bytes
+            self.points -= waiting.points
+        self._stuck.discard(run)
+
     def remove(self, run: int, *, rows: int, points: int, size: int) -> None:
         """A unit became chunks."""
-        waiting = self._runs[run]
+        waiting = self._runs.get(run)
+        if waiting is None:  # forgotten while the unit was being put in place
+            return
         waiting.rows -= rows
         waiting.points -= points
         waiting.bytes -= size

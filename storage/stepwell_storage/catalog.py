@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from stepwell_storage.clock import now_ms
 from stepwell_storage.committer import Job
 from stepwell_storage.database import Reader, Transaction, in_list
-from stepwell_storage.errors import Conflict, NotFound
+from stepwell_storage.errors import Conflict, NotFound, Purged
 from stepwell_storage.events import Events
 from stepwell_storage.journal import param_rows, tag_rows
 from stepwell_storage.names import Counter, Names
@@ -26,6 +26,7 @@ from stepwell_storage.records import (
 from stepwell_storage.runs import Runs, RunState
 from stepwell_storage.statements import sql
 
+DEFAULT_NUMBER = 0
 ENDED = frozenset(("finished", "failed", "killed"))
 _LIFE_EVENT = {"deleted": "deleted", "active": "restored"}
 
@@ -65,11 +66,13 @@ class Catalog:
         self._by_name: dict[str, Experiment] = {}
         self._by_id: dict[str, Experiment] = {}
         self._run_ids = Counter("run")
+        self.any_purged = False
 
     # --- experiments ---------------------------------------------------------------------------
 
     async def make_default(self, tx: Transaction, tenant: str) -> None:
-        if not await tx.fetch(sql.experiment_by_number, (0,)):
+        self.any_purged = bool(await tx.fetch(sql.any_purged))
+        if not await tx.fetch(sql.experiment_by_number, (DEFAULT_NUMBER,)):
             await self._insert(tx, DEFAULT_EXPERIMENT, experiment_id=default_experiment_id(tenant))
 
     async def create_experiment(
@@ -134,12 +137,14 @@ class Catalog:
                 )
         description = old.description if change.description is None else change.description
         lifecycle = change.lifecycle or old.lifecycle
+        if await tx.fetch(sql.is_purging, (old.number,)):
+            raise Conflict(f"experiment {old.name!r} is being deleted for good")
         now = now_ms()
         await tx.execute(sql.update_experiment, (name, description, lifecycle, now, old.number))
         await self._set_experiment_tags(tx, old.number, change.tags)
         if lifecycle != old.lifecycle:
             await self._cascade(tx, old.number, lifecycle, now)
-        self._after_commit(lambda: self._forget(old))
+        self._after_commit(lambda: self.forget(old))
 
     async def _set_experiment_tags(
         self, tx: Transaction, number: int, tags: Mapping[str, str | None]
@@ -164,7 +169,8 @@ class Catalog:
 
         self._after_commit(mark)
 
-    def _forget(self, experiment: Experiment) -> None:
+    def forget(self, experiment: Experiment) -> None:
+        """It changed: what is remembered of it is old."""
         self._by_name.pop(experiment.name, None)
         self._by_id.pop(experiment.experiment_id, None)
 
@@ -200,10 +206,14 @@ class Catalog:
     async def create_runs(self, tx: Transaction, jobs: Sequence[CreateRun]) -> None:
         """Make the runs of a group; one whose id exists already is left as it is."""
         await self._runs.load(tx, [job.new.run_id for job in jobs])
+        purged = await self._purged(tx, jobs)
         made: dict[str, CreateRun] = {}
         fresh: dict[str, Experiment] = {}
         for job in jobs:
             job.result = False
+            if job.new.run_id in purged:
+                job.fail(Purged(job.new.run_id))
+                continue
             if self._runs.get(job.new.run_id) or job.new.run_id in made:
                 continue
             try:
@@ -215,6 +225,14 @@ class Catalog:
             job.result = True
         if made:
             await self._insert_runs(tx, list(made.values()))
+
+    async def _purged(self, tx: Transaction, jobs: Sequence[CreateRun]) -> set[str]:
+        """Which of the ids were those of runs that are deleted for good."""
+        if not self.any_purged:
+            return set()
+        wanted = [job.new.run_id for job in jobs]
+        rows = await tx.fetch(in_list(sql.purged, len(wanted)), wanted)
+        return {run_id for (run_id,) in rows}
 
     async def _insert_runs(self, tx: Transaction, jobs: Sequence[CreateRun]) -> None:
         await self._names.learn(tx, [k for j in jobs for k in (*j.new.params, *j.new.tags)])

@@ -30,7 +30,7 @@ class Holding:
 
 async def census(data: Path) -> AsyncIterator[Holding]:
     """The tenants in order of their names.  A damaged one is reported, not skipped."""
-    for folder in await asyncio.to_thread(_folders, data / "tenants"):
+    for folder in await asyncio.to_thread(folders, data / "tenants"):
         database, artifacts = await asyncio.to_thread(_sizes, folder)
         counts, problem = (0, 0, 0), None
         try:
@@ -41,7 +41,8 @@ async def census(data: Path) -> AsyncIterator[Holding]:
         yield Holding(folder.name, *counts, database, artifacts, problem)
 
 
-def _folders(tenants: Path) -> list[Path]:
+def folders(tenants: Path) -> list[Path]:
+    """Those of the tenants, by name; none where there is no such folder."""
     if not tenants.is_dir():
         return []
     return sorted(one for one in tenants.iterdir() if is_tenant_name(one.name) and one.is_dir())

@@ -6,8 +6,8 @@ tables say of them.  Works beside a running server (read-only then) and without 
 
 from __future__ import annotations
 
-import contextlib
-import os
+import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,17 +15,25 @@ from pathlib import Path
 
 import numpy as np
 
+from stepwell_storage import console
+from stepwell_storage.backups import copy_database
 from stepwell_storage.codec import decode as decode_chunk
 from stepwell_storage.database import Reader
 from stepwell_storage.errors import Corrupt, StorageError, Unsupported
+from stepwell_storage.invariants import broken
+from stepwell_storage.journal import parameter_number
+from stepwell_storage.leftovers import ownerless, owners
+from stepwell_storage.migrations import VERSION, too_new
 from stepwell_storage.payloads import Journaled, decode as decode_row
 from stepwell_storage.points import NAN_BITS, Points, merge, to_ordered
 from stepwell_storage.records import Position
 from stepwell_storage.sqlite import Sqlite, read_only
 from stepwell_storage.statements import sql
-from stepwell_storage.store import is_tenant_name, take_lock
+from stepwell_storage.store import is_tenant_name
 from stepwell_storage.summaries import decode as decode_summary, summarise
 
+RUNS_PER_READ = 1_000
+BLOCKS_PER_READ = 64
 Report = Callable[[str], None]
 
 
@@ -52,49 +60,72 @@ async def verify(
     step: Callable[[Findings], None] = lambda _: None,
 ) -> Findings:
     """Check every tenant of a data directory; ``report`` hears of each problem as it is found,
-    ``step`` is called after each run."""
+    ``step`` is called after each run.  Nothing is written."""
     findings = Findings(report, step)
     if not (data / "tenants").is_dir():
         findings.add(f"{data} is no data directory: it has no folder 'tenants'")
         return findings
-    lock: int | None = None
-    with contextlib.suppress(Unsupported):  # a server runs: read beside it
-        lock = take_lock(data / "lock")
-    try:
-        for folder in sorted((data / "tenants").iterdir()):
-            if is_tenant_name(folder.name) and folder.is_dir():
-                findings.tenants += 1
-                await _verify_tenant(folder, findings, alone=lock is not None)
-    finally:
-        if lock is not None:
-            os.close(lock)
+    for folder in sorted((data / "tenants").iterdir()):
+        if is_tenant_name(folder.name) and folder.is_dir():
+            findings.tenants += 1
+            await verify_tenant(folder, findings)
     return findings
 
 
-@asynccontextmanager
-async def _open(path: Path, *, alone: bool) -> AsyncIterator[Reader]:
-    if not alone:
-        async with read_only(path) as reader:
-            yield reader
-        return
-    database = await Sqlite.open(path)
-    try:
-        async with database.snapshot(timeout_s=86_400) as reader:
-            yield reader
-    finally:
-        await database.close()
-
-
-async def _verify_tenant(folder: Path, findings: Findings, *, alone: bool) -> None:
+async def verify_tenant(folder: Path, findings: Findings) -> None:
+    """Check one tenant's folder."""
     path = folder / "tenant.db"
     if not path.exists():
         findings.add(f"tenant {folder.name}: its file tenant.db is missing")
         return
+    if not path.stat().st_size:
+        findings.add(f"tenant {folder.name}: its file tenant.db is empty")
+        return
+    if short := _shortage(path):
+        findings.add(f"tenant {folder.name}: {short}")
+    files = await asyncio.to_thread(owners, folder)
     try:
-        async with _open(path, alone=alone) as reader:
-            await _Tenant(folder.name, reader, findings).verify()
+        async with _current(path) as reader:
+            tenant = _Tenant(folder.name, reader, findings)
+            await tenant.verify()
+            async for text in ownerless(reader, folder, files):
+                tenant.problem(text)
     except StorageError as error:
         findings.add(f"tenant {folder.name}: {error}")
+
+
+def _shortage(path: Path) -> str:
+    """What a file's own header says against its length; nothing while a WAL has newer pages."""
+    wal = path.with_name(f"{path.name}-wal")
+    if wal.exists() and wal.stat().st_size:
+        return ""
+    with path.open("rb") as file:
+        head = file.read(32)
+    page = int.from_bytes(head[16:18]) or 1
+    stated = int.from_bytes(head[28:32]) * (65_536 if page == 1 else page)
+    size = path.stat().st_size
+    return "" if size == stated else f"the file has {size} bytes, its header says {stated}"
+
+
+@asynccontextmanager
+async def _current(path: Path) -> AsyncIterator[Reader]:
+    """A snapshot in the tables of this version: those of an older one are migrated in a copy."""
+    async with read_only(path) as reader:
+        version = (await reader.fetch("pragma user_version"))[0][0]
+        if version > VERSION:
+            raise Unsupported(too_new(version, path))
+        if version == VERSION:
+            yield reader
+            return
+    with tempfile.TemporaryDirectory(prefix="stepwell-verify-") as scratch:
+        copy = Path(scratch) / "tenant.db"
+        await asyncio.to_thread(copy_database, path, copy)
+        database = await Sqlite.open(copy)
+        try:
+            async with database.snapshot(timeout_s=86_400) as reader:
+                yield reader
+        finally:
+            await database.close()
 
 
 class _Tenant:
@@ -103,24 +134,31 @@ class _Tenant:
         self._reader = reader
         self._findings = findings
 
-    def _problem(self, text: str, **place: object) -> None:
+    def problem(self, text: str, **place: object) -> None:
         where = "".join(f", {name} {value}" for name, value in place.items())
         self._findings.add(f"tenant {self._name}{where}: {text}")
 
     async def verify(self) -> None:
-        for (line,) in await self._reader.fetch("pragma integrity_check(20)"):
-            if line != "ok":
-                self._problem(f"the file is damaged: {line}")
-        for name in ("chunk", "journal", "series", "param", "tag", "console"):
-            rows = await self._reader.fetch(getattr(sql, f"orphans_of_{name}"))
-            for (run,) in rows:
-                self._problem(f"rows of {name} belong to run row {run}, which does not exist")
+        try:
+            for (line,) in await self._reader.fetch("pragma integrity_check(20)"):
+                if line != "ok":
+                    self.problem(f"the file is damaged: {line}")
+        except StorageError as error:
+            self.problem(f"the file is damaged: {error}")
+        async for text in broken(self._reader):
+            self.problem(text)
         meta = await self._reader.fetch(sql.meta, ("counted",))
         counted = meta[0][0] if meta else 0
-        for number, run_id in await self._reader.fetch(sql.all_runs):
-            self._findings.runs += 1
-            await self._verify_run(number, run_id, counted)
-            self._findings.step(self._findings)
+        last = -1
+        while runs := await self._reader.fetch(sql.all_runs, (last, RUNS_PER_READ)):
+            for number, run_id in runs:
+                try:
+                    await self._verify_run(number, run_id, counted)
+                except StorageError as error:
+                    self.problem(str(error), run=run_id)
+                self._findings.runs += 1
+                self._findings.step(self._findings)
+                last = number
 
     async def _verify_run(self, run: int, run_id: str, counted: int) -> None:
         rows = await self._journal(run, run_id, counted)
@@ -143,25 +181,50 @@ class _Tenant:
             self._findings.series += 1
             self._findings.points += len(points)
             if key not in stats:
-                self._problem("it has points and no statistics", **place)
+                self.problem("it has points and no statistics", **place)
             elif not len(points):
-                self._problem("it has statistics and no points", **place)
+                self.problem("it has statistics and no points", **place)
             else:
                 self._compare(stats[key], points, stored, place)
+        await self._params(run, run_id)
+        await self._console(run, run_id)
 
     async def _journal(self, run: int, run_id: str, counted: int) -> list[Journaled]:
         """The run's counted journal rows.  Those beyond are counted when the server starts."""
         rows = []
-        for number, points, payload in await self._reader.fetch(sql.journal_rows, (run, counted)):
+        everything = (run, 2**63 - 1)
+        for number, points, payload in await self._reader.fetch(sql.journal_rows, everything):
+            place = {"run": run_id, "journal row": number}
             try:
                 row = decode_row(payload)
             except Corrupt as error:
-                self._problem(error.reason, run=run_id, **{"journal row": number})
+                self.problem(error.reason, **place)
                 continue
             if len(row.steps) != points:
-                self._problem("a wrong number of points", run=run_id, **{"journal row": number})
-            rows.append(row)
+                self.problem("a wrong number of points", **place)
+            if number <= counted:
+                rows.append(row)
         return rows
+
+    async def _params(self, run: int, run_id: str) -> None:
+        for key, value, number in await self._reader.fetch(sql.all_params, (run,)):
+            if number != parameter_number(value):
+                place = {"run": run_id, "parameter with the key number": key}
+                self.problem(f"its number is {number}, its text says otherwise", **place)
+
+    async def _console(self, run: int, run_id: str) -> None:
+        position = 0
+        while rows := await self._reader.fetch(sql.console_from, (run, position, BLOCKS_PER_READ)):
+            for first, count, payload in rows:
+                place = {"run": run_id, "console line": first}
+                if first != position:
+                    self.problem(f"lines from {position} on are missing", **place)
+                try:
+                    if len(console.unpack(payload)) != count:
+                        self.problem("a wrong number of lines", **place)
+                except Corrupt as error:
+                    self.problem(error.reason, **place)
+                position = first + count
 
     async def _chunks(self, numbers: list[int], place: dict[str, object]) -> list[Points]:
         parts = []
@@ -172,21 +235,21 @@ class _Tenant:
             try:
                 points = decode_chunk(data)
             except Corrupt as error:
-                self._problem(error.reason, **here)
+                self.problem(error.reason, **here)
                 continue
             parts.append(points)
             if count != len(points):
-                self._problem(f"{len(points)} points where {count} are stated", **here)
+                self.problem(f"{len(points)} points where {count} are stated", **here)
             if (Position(*ends[:3]), Position(*ends[3:])) != (
                 points.position(0),
                 points.position(-1),
             ):
-                self._problem("its range is not that of its points", **here)
+                self.problem("its range is not that of its points", **here)
             try:
                 if decode_summary(summary) != summarise(points):
-                    self._problem("its summary is not that of its points", **here)
+                    self.problem("its summary is not that of its points", **here)
             except Corrupt as error:
-                self._problem(error.reason, **here)
+                self.problem(error.reason, **here)
         return parts
 
     def _compare(
@@ -195,15 +258,15 @@ class _Tenant:
         count, late, *rest = row
         assert count is not None
         if count != len(points) and (not late or count < len(points)):
-            self._problem(f"its count is {count}, its points are {len(points)}", **place)
+            self.problem(f"its count is {count}, its points are {len(points)}", **place)
         if not late and stored != len(points):
-            self._problem("points are stored twice and its count is said to be exact", **place)
+            self.problem("points are stored twice and its count is said to be exact", **place)
         expected: list[int | None] = [*points.position(0), *points.position(-1), *_extremes(points)]
         names = ("first step", "first timestamp", "first", "last step", "last timestamp", "last",
                  "lowest", "step of the lowest", "highest", "step of the highest")  # fmt: skip
         for name, said, derived in zip(names, rest, expected, strict=True):
             if said != derived:
-                self._problem(f"its {name} is {said}, its points say {derived}", **place)
+                self.problem(f"its {name} is {said}, its points say {derived}", **place)
 
 
 def _extremes(points: Points) -> list[int | None]:

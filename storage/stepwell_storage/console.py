@@ -45,7 +45,7 @@ async def page(
     while len(lines) < limit and position < total:
         rows = await reader.fetch(sql.console_from, (run, position, _BLOCKS_PER_READ))
         for start, count, payload in rows:
-            block = enumerate(_unpack(payload, run=run, first_line=start), start)
+            block = enumerate(unpack(payload, run=run, first_line=start), start)
             lines += [(number, *line) for number, line in block if number >= position]
             position = start + count
         if not rows:
@@ -60,7 +60,8 @@ def _pack(lines: Sequence[ConsoleLine]) -> bytes:
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 
-def _unpack(payload: bytes, **place: object) -> list[tuple[str, int, str]]:
+def unpack(payload: bytes, **place: object) -> list[tuple[str, int, str]]:
+    """The lines of a block.  Raises Corrupt."""
     body, crc = payload[:-4], int.from_bytes(payload[-4:], "little")
     if len(payload) < 5 or zlib.crc32(body) != crc:
         raise Corrupt("a block of console lines is damaged", **place)

@@ -39,10 +39,11 @@ class Database(Protocol):
     def has_room(self) -> bool:
         """Whether more may be logged; what is left then is for deletes and compaction."""
 
-    async def maintain(self) -> bool:
+    async def maintain(self, *, gently: bool = False) -> bool:
         """Give some freed pages back to the file system; whether there are more.
 
-        Belongs to the committer, like ``transaction``, and is called when little is written.
+        Belongs to the committer, like ``transaction``, and is called when little is written;
+        ``gently`` does less at a time, and waits for no reader.
         """
 
     async def rest(self) -> None:

@@ -2,6 +2,7 @@
 
 StorageError
 ├── NotFound        no such thing in this tenant
+│   └── Purged          there was a run of this id; its id is never used again
 ├── Conflict        the state of things forbids it
 ├── Invalid         a value can never be stored: the message says which and why
 │   ├── LimitExceeded   a bound of this store was met
@@ -21,6 +22,13 @@ class StorageError(Exception):
 
 class NotFound(StorageError):
     """No such thing in this tenant."""
+
+
+class Purged(NotFound):
+    """The run was deleted for good; its id is never used again."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} was deleted for good")
 
 
 class Conflict(StorageError):

@@ -11,7 +11,7 @@ from importlib import resources
 
 from stepwell_storage.errors import Unsupported
 
-VERSION = 2
+VERSION = 3
 
 
 def scripts(found: int, dialect: Mapping[str, str], place: object) -> Iterator[str]:
@@ -20,15 +20,20 @@ def scripts(found: int, dialect: Mapping[str, str], place: object) -> Iterator[s
     Raises Unsupported for a newer one.
     """
     if found > VERSION:
-        raise Unsupported(
-            f"{place} has format {found}, made by a newer Stepwell; this one knows up to "
-            f"{VERSION}. Use the newer version, or restore a backup."
-        )
+        raise Unsupported(too_new(found, place))
     if found == 0:
         yield _script(read("schema.sql"), VERSION, dialect)
         return
     for version in range(found + 1, VERSION + 1):
         yield _script(read(f"migrations/{version}.sql"), version, dialect)
+
+
+def too_new(found: int, place: object) -> str:
+    """What to tell whoever has a file of a newer version."""
+    return (
+        f"{place} has format {found}, made by a newer Stepwell; this one knows up to {VERSION}. "
+        "Use the newer version, or restore a backup."
+    )
 
 
 def read(name: str) -> str:

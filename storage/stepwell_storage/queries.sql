@@ -20,8 +20,10 @@ insert into name (id, text) values (?, ?);
 insert into experiment (number, experiment_id, name, description, lifecycle, created_at, updated_at, artifact_location)
 values (?, ?, ?, ?, 'active', ?, ?, ?);
 
--- next_experiment_number: one past the greatest
-select coalesce(max(number), -1) + 1 from experiment;
+-- next_experiment_number: one past the greatest, the purged ones included
+select coalesce(max(number), -1) + 1
+from (select max(number) as number from experiment
+      union all select value from meta where name = 'purged_experiment') taken;
 
 -- experiment_by_id: one experiment
 select number, experiment_id, name, description, lifecycle, created_at, updated_at, artifact_location
@@ -220,7 +222,7 @@ select coalesce(max(first_line + lines), 0) from console where run = ?;
 select first_line, lines, payload from console where run = ? and first_line + lines > ? order by first_line limit ?;
 
 -- all_runs: for verify
-select id, run_id from run order by id;
+select id, run_id from run where id > ? order by id limit ?;
 
 -- all_series: for verify
 select key, count, late, first_step, first_timestamp, first, last_step, last_timestamp, last,
@@ -236,24 +238,6 @@ from chunk where id = ?;
 
 -- names_of_run: for verify
 select n.id, n.text from series s join name n on n.id = s.key where s.run = ?;
-
--- orphans_of_chunk: for verify
-select distinct run from chunk where run not in (select id from run);
-
--- orphans_of_journal: for verify
-select distinct run from journal where run not in (select id from run);
-
--- orphans_of_series: for verify
-select distinct run from series where run not in (select id from run);
-
--- orphans_of_param: for verify
-select distinct run from param where run not in (select id from run);
-
--- orphans_of_tag: for verify
-select distinct run from tag where run not in (select id from run);
-
--- orphans_of_console: for verify
-select distinct run from console where run not in (select id from run);
 
 -- census: how many experiments, runs and points a tenant has
 select (select count(*) from experiment where lifecycle = 'active'),
@@ -472,12 +456,12 @@ order by registered_model, name;
 select registered_model, name, version from model_alias where registered_model in (?*)
 order by registered_model, name;
 
--- latest_versions: the newest of each stage of some models
-select v.registered_model, v.id from model_version v
-join (select registered_model, max(version) as version from model_version where registered_model in (?*)
-      group by registered_model, stage) newest
-on newest.registered_model = v.registered_model and newest.version = v.version
-order by v.registered_model, v.stage;
+-- latest_versions: the newest of each stage
+select registered_model, stage, max(version) from model_version where registered_model in (?*)
+group by registered_model, stage order by registered_model, stage;
+
+-- versions_by_numbers: of one model
+select version, id from model_version where registered_model = ? and version in (?*);
 
 -- model_versions: some
 select v.id, m.name, v.version, v.description, v.user_id, v.stage, v.source, v.location, v.run_id, v.run_link,

@@ -39,11 +39,19 @@ async def models(reader: Reader, numbers: Sequence[int]) -> list[RegisteredModel
         aliases = await reader.fetch(in_list(sql.aliases_of_models, len(some)), some)
         for number, name, version in aliases:
             found[number].aliases[name] = version
+        newest: dict[int, list[int]] = {}
         latest = await reader.fetch(in_list(sql.latest_versions, len(some)), some)
-        newest = await versions(reader, [version for _, version in latest])
-        for (number, _), version in zip(latest, newest, strict=True):
-            found[number].latest.append(version)
+        for number, _, version in latest:
+            newest.setdefault(number, []).append(version)
+        for number, wanted in newest.items():
+            found[number].latest = await _of_model(reader, number, wanted)
     return [found[number] for number in numbers]
+
+
+async def _of_model(reader: Reader, model: int, wanted: Sequence[int]) -> list[ModelVersion]:
+    statement = in_list(sql.versions_by_numbers, len(wanted))
+    ids = dict(await reader.fetch(statement, (model, *wanted)))
+    return await versions(reader, [ids[version] for version in wanted])
 
 
 async def versions(reader: Reader, numbers: Sequence[int]) -> list[ModelVersion]:

@@ -39,6 +39,11 @@ class Runs:
         """Remember a committed run.  A state that is there already stays: it knows more."""
         return self._states.setdefault(state.run_id, state)
 
+    def drop(self, run_id: str) -> None:
+        """A run is gone for good."""
+        self.version += 1
+        self._states.pop(run_id, None)
+
     def changed(self) -> None:
         """A run was deleted, restored or asked to stop: what is being read may be old."""
         self.version += 1

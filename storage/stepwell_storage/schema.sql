@@ -55,6 +55,7 @@ create table run (
 create index run_by_start on run (start_time desc, run_id, lifecycle);
 create index run_by_experiment on run (experiment, start_time desc, run_id, lifecycle);
 create index run_by_parent on run (parent_run_id) where parent_run_id is not null;
+create index run_by_deletion on run (deleted_at) where deleted_at is not null;
 
 create table name (                 -- keys of metrics, parameters and tags
     id {pk},
@@ -173,6 +174,7 @@ create table model (                -- MLflow's logged models
 );
 create index model_by_name on model (experiment, name);
 create index model_by_creation on model (experiment, created_at desc, model_id);
+create index model_by_deletion on model (deleted_at) where deleted_at is not null;
 
 create table model_param (
     model bigint not null,
@@ -268,4 +270,15 @@ create table console (
     lines bigint not null,
     payload {bytes} not null,       -- zstd of msgpack [[stream, timestamp, text], ...], then crc32
     primary key (run, first_line)
+);
+
+create table purged (               -- runs that were deleted for good; their ids are never used again
+    run_id text primary key,
+    run bigint,                     -- its number while rows of it are left
+    purged_at bigint not null
+){clustered};
+create index purged_unfinished on purged (run) where run is not null;
+
+create table purging (              -- experiments of which runs are left that are to be deleted for good
+    experiment {pk}
 );

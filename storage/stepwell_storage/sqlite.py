@@ -28,6 +28,8 @@ from stepwell_storage.database import Bind, Reader
 from stepwell_storage.errors import Busy, Closed, Corrupt, Full, StorageError, Unreadable
 
 MAX_READERS = 4
+SMALLEST = 512
+"""Bytes: no page of SQLite's is smaller, hence no file that is one."""
 _DIALECT = {
     "{bytes}": "blob",
     "{pk}": "integer primary key",
@@ -48,6 +50,7 @@ _WRITER: tuple[str, ...] = (
 )
 _READER = ("case_sensitive_like=on", "temp_store=memory", "cache_size=-8000")
 _VACUUM_STEP_PAGES = 1_000
+_GENTLE_STEP_PAGES = 200
 _KEPT_FREE_PAGES = 16
 # Left of the disk for what makes room again: deletes, compaction, a checkpoint of the whole WAL.
 _RESERVE_BYTES = 64 * 1024 * 1024
@@ -254,14 +257,15 @@ class Sqlite:
         reserve = min(_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // _RESERVE_SHARE)
         return disk.f_bavail * disk.f_frsize > reserve
 
-    async def maintain(self) -> bool:
+    async def maintain(self, *, gently: bool = False) -> bool:
         free = (await self._writer.fetch("pragma freelist_count"))[0][0]
         if free > _KEPT_FREE_PAGES:
             # By execute it would free one page a call.
-            await self._writer.script(f"pragma incremental_vacuum({_VACUUM_STEP_PAGES})")
+            step = _GENTLE_STEP_PAGES if gently else _VACUUM_STEP_PAGES
+            await self._writer.script(f"pragma incremental_vacuum({step})")
             return True
         # The file shrinks when the WAL is written back; a reader that is at work postpones it.
-        await self._writer.fetch("pragma wal_checkpoint(truncate)")
+        await self._writer.fetch(f"pragma wal_checkpoint({'passive' if gently else 'truncate'})")
         return False
 
     async def rest(self) -> None:

@@ -1,4 +1,4 @@
-"""Named SQL: ``queries.sql`` holds every statement whole, ``sql.name`` is its text.
+"""Named SQL: the ``.sql`` files hold every statement whole, ``sql.name`` is its text.
 
 A statement begins with ``-- name: text of what it is for`` and ends where the next one begins.
 """
@@ -6,6 +6,7 @@ A statement begins with ``-- name: text of what it is for`` and ends where the n
 import re
 from importlib import resources
 
+FILES = ("queries.sql", "purges.sql")
 _HEAD = re.compile(r"^-- (\w+):.*$", re.MULTILINE)
 
 
@@ -20,14 +21,15 @@ def parse(text: str) -> dict[str, str]:
 
 class _Statements:
     def __init__(self) -> None:
-        text = resources.files("stepwell_storage").joinpath("queries.sql").read_text()
-        self._by_name = parse(text)
+        folder = resources.files("stepwell_storage")
+        texts = [folder.joinpath(name).read_text() for name in FILES]
+        self._by_name = parse("\n".join(texts))
 
     def __getattr__(self, name: str) -> str:
         try:
             return self._by_name[name]
         except KeyError:
-            raise AttributeError(f"queries.sql has no statement {name}") from None
+            raise AttributeError(f"there is no statement {name}") from None
 
     def __dir__(self) -> list[str]:
         return list(self._by_name)

@@ -8,7 +8,6 @@ a crash the rows beyond it are read back into a window.  That a number can stand
 here" holds because one committer numbers and commits a tenant's rows in order.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +22,6 @@ from stepwell_storage.statements import sql
 _NAN = ordered(float("nan"))
 _MIN = np.iinfo(np.int64).min
 _MAX = np.iinfo(np.int64).max
-_MANY_STRETCHES = 10_000
 Numbers = Sequence[int] | Ints
 
 
@@ -63,12 +61,7 @@ class Window:
     async def flush(self, tx: Transaction) -> None:
         """Merge the window into the tables.  Forget it with :meth:`clear` once committed."""
         if self.entries:
-            # Of narrow steps it takes a millisecond; of many series so long that others are due.
-            if sum(len(entry.counts) for entry in self.entries) > _MANY_STRETCHES:
-                rows = await asyncio.to_thread(summarize, self.entries)
-            else:
-                rows = summarize(self.entries)
-            await tx.executemany(sql.merge_series, rows)
+            await tx.executemany(sql.merge_series, summarize(self.entries))
             await tx.execute(sql.set_meta, ("counted", self.entries[-1].journal))
         beats = [(at, run, at) for run, at in self.heartbeats.items()]
         await tx.executemany(sql.heartbeat, beats)
@@ -146,11 +139,14 @@ def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
 
     firsts = [column[starts] for column in first]
     lasts = [column[starts + sizes - 1] for column in last]
-    if disordered.any():
-        groups = np.repeat(np.arange(len(starts)), sizes)
-        rows = np.flatnonzero(disordered[groups])
-        _mend(firsts, disordered, [column[rows] for column in first], groups[rows], 0)
-        _mend(lasts, disordered, [column[rows] for column in last], groups[rows], -1)
+    for group in np.flatnonzero(disordered):
+        rows = range(starts[group], starts[group] + sizes[group])
+        least = min(rows, key=lambda row: tuple(column[row] for column in first))
+        greatest = max(rows, key=lambda row: tuple(column[row] for column in last))
+        for column, source in zip(firsts, first, strict=True):
+            column[group] = source[least]
+        for column, source in zip(lasts, last, strict=True):
+            column[group] = source[greatest]
 
     low, low_step = _extreme(np.minimum, seg.low[order], seg.low_step[order], starts, sizes)
     high, high_step = _extreme(np.maximum, seg.high[order], seg.high_step[order], starts, sizes)
@@ -166,22 +162,6 @@ def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
         newest.tolist(),
     ]
     return list(zip(*columns, strict=True))
-
-
-def _mend(
-    ends: Sequence[Ints],
-    disordered: npt.NDArray[np.bool_],
-    columns: Sequence[Ints],
-    groups: Ints,
-    which: int,
-) -> None:
-    """Put in the least (0) or the greatest (-1) of each disordered group; ``columns`` are those of
-    its rows, ``groups`` say whose, ascending."""
-    order = np.lexsort((*reversed(columns), groups))
-    begins = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))
-    rows = order[begins if which == 0 else np.append(begins[1:], len(groups)) - 1]
-    for end, column in zip(ends, columns, strict=True):
-        end[disordered] = column[rows]
 
 
 def _joined(parts: Sequence[Numbers]) -> Ints:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from stepwell_storage.committer import Gauge
 from stepwell_storage.descriptors import affordable_tenants
+from stepwell_storage.disposal import Disposal
 from stepwell_storage.errors import Closed, Corrupt, Invalid, StorageError, Unsupported
 from stepwell_storage.housekeeping import Housekeeping
 from stepwell_storage.sqlite import read_only
@@ -39,6 +40,9 @@ class Options:
     max_open_tenants: int = 256
     """Fewer where the process may not open files enough; those in use are never closed."""
     compact: bool = True
+    """Whether compaction, and the removal of what is purged, happen by themselves."""
+    keep_deleted_s: float | None = None
+    """What was deleted is purged after so long; None: never by itself."""
 
 
 @dataclass(slots=True)
@@ -67,6 +71,7 @@ class Store:
         self._closed = False
         self.gauge = Gauge(options.max_server_queue_bytes)
         self._housekeeping = Housekeeping(self, self.gauge.meters)
+        self._disposal = Disposal(self, options.keep_deleted_s)
         self.meters = self.gauge.meters
 
     @classmethod
@@ -83,6 +88,7 @@ class Store:
         }
         if store._options.compact:
             store._housekeeping.start()
+            store._disposal.start()
         return store
 
     async def close(self) -> None:
@@ -91,6 +97,7 @@ class Store:
             return
         self._closed = True
         await self._housekeeping.close()
+        await self._disposal.close()
         await asyncio.gather(*(self._shut(name) for name in list(self._tenants)))
         os.close(self._lock)
 
@@ -127,6 +134,14 @@ class Store:
                 rows = await reader.fetch(sql.note, (note,))
                 return rows[0][0] if rows else None
         return None
+
+    async def dispose(self, name: str) -> None:
+        """Remove everything of a tenant that is purged, and give freed pages back."""
+        async with self.lease(name, create=False) as tenant:
+            while await tenant.purges.dispose():
+                pass
+            while await tenant.maintain():
+                pass
 
     # --- tenants -------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from stepwell_storage import console, experiments, search, series as reading
 from stepwell_storage.artifacts import Artifacts
@@ -13,14 +13,23 @@ from stepwell_storage.catalog import CreateRun
 from stepwell_storage.clock import now_ms
 from stepwell_storage.committer import Committer, Gauge, Job
 from stepwell_storage.compaction import Sealed
-from stepwell_storage.database import Database, Reader, Transaction
+from stepwell_storage.database import Database, Reader, Transaction, in_list
 from stepwell_storage.datasets import Datasets
-from stepwell_storage.errors import Busy, Conflict, Full, NotFound, Unreadable
+from stepwell_storage.errors import (
+    Busy,
+    Conflict,
+    Corrupt,
+    Full,
+    NotFound,
+    Purged,
+    Unreadable,
+)
 from stepwell_storage.events import Events
 from stepwell_storage.folders import disk_errors
 from stepwell_storage.journal import LogJob
 from stepwell_storage.models import Models
 from stepwell_storage.points import Points
+from stepwell_storage.purges import Purges
 from stepwell_storage.records import (
     Ack,
     Batch,
@@ -39,7 +48,7 @@ from stepwell_storage.records import (
 )
 from stepwell_storage.registry import Registry
 from stepwell_storage.runs import RunState
-from stepwell_storage.sqlite import Sqlite
+from stepwell_storage.sqlite import SMALLEST, Sqlite
 from stepwell_storage.statements import sql
 from stepwell_storage.writer import Append, Change, Maintain, Stale, Writer
 
@@ -66,6 +75,7 @@ class Tenant:
         self.datasets = Datasets(self._change, self._read)
         self.models = Models(self._change, self._read)
         self.registry = Registry(self._change, self._read)
+        self.purges = Purges(self._change, self._read, writer, self.artifacts, folder)
         self._committer: Committer | None = None
 
     @classmethod
@@ -82,6 +92,7 @@ class Tenant:
         with disk_errors():
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _refuse_lost(folder)
             database = await Sqlite.open(folder / "tenant.db" if folder else None)
         writer = Writer(name, database, Events(), max_journal_bytes, gauge.meters)
         try:
@@ -99,6 +110,7 @@ class Tenant:
             gauge=gauge,
             pause=writer.backlog.pause_s,
         )
+        await tenant.purges.load()
         return tenant
 
     async def close(self) -> None:
@@ -209,8 +221,17 @@ class Tenant:
             if state is None and version == runs.version:
                 break
         if state is None:
-            raise NotFound(f"there is no run {run_id}")
+            await self._refuse_unknown(run_id)
+        assert state is not None
         return state
+
+    async def _refuse_unknown(self, run_id: str) -> NoReturn:
+        """Raises NotFound, or Purged where the run was deleted for good."""
+        if self.writer.catalog.any_purged:
+            async with self._read(settled=False) as reader:
+                if await reader.fetch(in_list(sql.purged, 1), (run_id,)):
+                    raise Purged(run_id)
+        raise NotFound(f"there is no run {run_id}")
 
     async def require_run(self, run_id: str) -> None:
         """Raises NotFound where the run does not exist."""
@@ -380,7 +401,23 @@ class Tenant:
         self.read_at = None
         await self._database.rest()
 
-    async def maintain(self) -> bool:
+    async def maintain(self, *, gently: bool = False) -> bool:
         """Give some freed pages back to the file system; whether there are more."""
-        more: bool = await self._submit(Maintain())
+        more: bool = await self._submit(Maintain(gently=gently))
         return more
+
+
+def _refuse_lost(folder: Path) -> None:
+    """Make no new file where one was lost: whoever looks for it must hear of it.
+
+    Raises Corrupt where files of the tenant are left that come only after its database.
+    """
+    path = folder / "tenant.db"
+    size = path.stat().st_size if path.exists() else 0
+    if size >= SMALLEST:
+        return
+    if size:  # SQLite would take it for an empty one
+        raise Corrupt(f"the file ends after {size} bytes", file=path)
+    for sign in ("artifacts/runs", "artifacts/models"):
+        if (folder / sign).is_dir() and any((folder / sign).iterdir()):
+            raise Corrupt(f"the file is missing or empty, while {sign} is there", file=path)

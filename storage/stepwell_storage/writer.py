@@ -51,9 +51,16 @@ class Append(Change):
 
 
 class Maintain(Job):
-    """Give freed pages back; resolves to whether there are more.  Happens outside transactions."""
+    """Give freed pages back; resolves to whether there are more.  Happens outside transactions.
 
-    __slots__ = ()
+    ``gently``: others are writing, and none of them shall wait for long.
+    """
+
+    __slots__ = ("gently",)
+
+    def __init__(self, *, gently: bool = False) -> None:
+        super().__init__()
+        self.gently = gently
 
 
 class Stale(StorageError):
@@ -104,6 +111,8 @@ class Writer:
             self.window.clear()
         async with self._database.snapshot() as reader:
             self.backlog.load(await reader.fetch(sql.journal_by_run))
+            for (run,) in await reader.fetch(sql.unfinished_purges):
+                self.backlog.forget(run)
 
     def _recount(self, number: int, run: int, points: int, payload: bytes) -> None:
         try:
@@ -125,10 +134,10 @@ class Writer:
         if writes:
             await self._write(writes)
         if len(writes) < len(jobs):
-            more = await self._database.maintain()
-            for job in jobs:
-                if type(job) is Maintain:
-                    job.result = more
+            asked = [job for job in jobs if type(job) is Maintain]
+            more = await self._database.maintain(gently=any(job.gently for job in asked))
+            for job in asked:
+                job.result = more
 
     async def _write(self, jobs: Sequence[Job]) -> None:
         try:
@@ -159,6 +168,10 @@ class Writer:
                     job.result = await job.work(tx)
                 except (NotFound, Conflict, Invalid) as error:
                     job.fail(error)
+
+    def after_commit(self, effect: Callable[[], None]) -> None:
+        """What is remembered once this group is committed; forgotten when it is rolled back."""
+        self._effects.append(effect)
 
     async def _log(self, tx: Transaction, jobs: list[LogJob]) -> None:
         for run in {job.run for job in jobs if job.run.keys is None}:

@@ -1,18 +1,13 @@
-"""Backups as docs/operations.md tells to make them: a tenant is a folder."""
+"""A tenant is a folder: what docs/operations.md says of copying it."""
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from stepwell_tracker.cli_client import BASE
 from tests.end_to_end.conftest import Http
 from tests.serving import serving
-
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 def logged(http: Http, tenant: str) -> str:
@@ -37,18 +32,3 @@ def test_a_stopped_tenants_folder_is_whole_on_another_server(tmp_path: Path):
         http = Http(served.url)
         assert points(http, run) == [step / 7 for step in range(500)]
         assert http("GET", f"{BASE}/runs/{run}/artifacts/card.md")[1] == b"# card"
-
-
-def test_the_copy_of_a_live_database_holds_what_was_acknowledged_before_it(tmp_path: Path):
-    command = re.search(r"^    python3 (-c .*)$", PAGE.read_text(), re.MULTILINE)
-    assert command is not None
-    copy = tmp_path / "copy" / "tenants" / "acme-corp" / "tenant.db"
-    copy.parent.mkdir(parents=True)
-    line = command[1].replace("stepwell-data", str(tmp_path / "data"))
-    line = line.replace("/backup/tenant.db", str(copy))
-    with serving(tmp_path / "data") as served:
-        run = logged(Http(served.url), "acme-corp")
-        subprocess.run(f"{sys.executable} {line}", shell=True, check=True, timeout=60)
-        served.kill()
-    with serving(tmp_path / "copy") as served:
-        assert points(Http(served.url), run) == [step / 7 for step in range(500)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from stepwell.__main__ import OWN, main
+from stepwell_storage.backups import back_up
+from stepwell_storage.restoring import restore
 from stepwell_tracker.cli import commands
 from stepwell_tracker.cli_client import BASE
 from stepwell_tracker.cli_kinds import EXPORTS, IMPORTS
@@ -52,6 +56,15 @@ def runs(server: Served) -> tuple[str, str]:
     return FIRST, SECOND
 
 
+@pytest.fixture(scope="session")
+def stored(server: Served, runs: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the examples on the server's machine find: a data directory and a backup."""
+    folder = tmp_path_factory.mktemp("stored")
+    back_up(server.data, ["acme-corp"], folder / "acme-corp.backup")
+    asyncio.run(restore(folder / "acme-corp.backup", [], folder / "stepwell-data"))
+    return folder
+
+
 @pytest.fixture
 def command(
     server: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -81,13 +94,18 @@ def example_of(help_text: str) -> list[str]:
 @pytest.mark.parametrize("name", [name for name in ALL if name != "serve"])
 @pytest.mark.usefixtures("runs")
 def test_the_example_of_each_help_text_works(
-    name: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Served
+    name: str,
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Served,
+    stored: Path,
 ):
     code, help_text, _ = command(*name.split(), "--help")
     assert code == 0
     words = example_of(help_text)
     assert " ".join(words).startswith(f"stepwell {name}")
-    (tmp_path / "stepwell-data" / "tenants").mkdir(parents=True)
+    shutil.copytree(stored, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     arguments = [server.url if word == "http://127.0.0.1:7837" else word for word in words[1:]]
     code, out, err = command(*arguments)

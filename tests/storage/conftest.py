@@ -1,7 +1,7 @@
 """A real store on real files, and shorthands for logging into it."""
 
 from array import array
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from stepwell_storage.store import Options, Store
 from stepwell_storage.tenant import Tenant
 
 RUN = f"{1:032x}"
+Opening = Callable[..., Awaitable[Store]]
 
 # An example that takes long on a busy machine proves nothing.
 settings.register_profile("without deadline", deadline=None)
@@ -38,6 +39,21 @@ def new_run(run_id: str = RUN, **fields: object) -> NewRun:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
+
+
+@pytest.fixture
+async def opening() -> AsyncIterator[Opening]:
+    """``Store.open``, but what it opened is closed at the end, however the test ends: the threads
+    of an open database would keep the process from its end."""
+    opened: list[Store] = []
+
+    async def open_store(data: Path, options: Options | None = None) -> Store:
+        opened.append(await Store.open(data, options))
+        return opened[-1]
+
+    yield open_store
+    for store in opened:
+        await store.close()
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
-"""A tenant's file of version 1 opens, says what it said, verifies, and can be written on."""
+"""A tenant's file of an older version opens, says what it said, verifies, and can be written on."""
 
 import gzip
 import json
 import shutil
 from pathlib import Path
+
+import pytest
 
 from stepwell_storage.check import verify
 from stepwell_storage.store import Options, Store
@@ -13,11 +15,14 @@ from tests.storage.conftest import batch
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-async def test_a_file_of_version_1_is_read_and_written_on(tmp_path: Path):
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_file_of_an_older_version_is_read_and_written_on(tmp_path: Path, version: int):
     folder = tmp_path / "tenants" / "acme-corp"
     folder.mkdir(parents=True)
-    shutil.copy(GOLDEN / "v1_tenant.db", folder / "tenant.db")
+    shutil.copy(GOLDEN / f"v{version}_tenant.db", folder / "tenant.db")
     expected = json.loads(gzip.decompress((GOLDEN / "v1_tenant.json.gz").read_bytes()))
+    assert (await verify(tmp_path)).problems == []  # in a copy: the file stays what it is
+    assert (folder / "tenant.db").read_bytes() == (GOLDEN / f"v{version}_tenant.db").read_bytes()
     store = await Store.open(tmp_path, Options(compact=False))
     for _ in range(2):  # as it is, then compacted
         async with store.lease("acme-corp", create=False) as tenant:

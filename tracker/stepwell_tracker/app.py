@@ -12,8 +12,8 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 
-from stepwell_storage.errors import StorageError
-from stepwell_storage.store import Store
+from stepwell_storage.errors import Purged, StorageError
+from stepwell_storage.store import Options, Store
 from stepwell_tracker import (
     artifacts,
     console,
@@ -27,7 +27,7 @@ from stepwell_tracker import (
     tenants,
 )
 from stepwell_tracker.config import Settings
-from stepwell_tracker.errors import Refusal
+from stepwell_tracker.errors import Gone, Refusal
 from stepwell_tracker.gate import Gate
 from stepwell_tracker.http import Call, Reply, Resource, Server, problem_reply
 from stepwell_tracker.mlflow import api as mlflow
@@ -63,7 +63,9 @@ def create_app(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        server.store = await Store.open(settings.data)
+        server.store = await Store.open(
+            settings.data, Options(keep_deleted_s=settings.keep_deleted_s)
+        )
         server.tenancy = Tenancy(server.store)
         try:
             yield
@@ -89,4 +91,13 @@ def create_app(settings: Settings) -> Starlette:
 
 
 async def answer_problem(request: Request, exc: Exception) -> Reply:
+    if isinstance(exc, Purged) and _writes_to_run(request):
+        # To its writer a deleted run is a conflict, so that late data is set aside, not repeated.
+        exc = Gone(str(exc))
     return problem_reply(exc)
+
+
+def _writes_to_run(request: Request) -> bool:
+    """Not one that asks for many runs' series, which is a POST, too; nor one that deletes."""
+    names_it = "run_id" in request.path_params or request.url.path.endswith(runs.BASE)
+    return names_it and request.method in ("POST", "PUT", "PATCH")

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from stepwell import wire
 from stepwell_storage.artifacts import MAX_ENTRIES_PER_PAGE, OwnedFiles
-from stepwell_storage.errors import Invalid
+from stepwell_storage.errors import Invalid, NotFound
 from stepwell_storage.paths import split
 from stepwell_tracker.errors import BadRequest, WrongMedia
 from stepwell_tracker.files import FileReply, media_type
@@ -65,6 +65,11 @@ async def put_artifact(request: Request) -> wire.ArtifactReply:
     stored = await _files(request).put(
         path, request.stream(), size=int(length) if length and length.isdecimal() else None
     )
+    try:
+        await request.tenant.require_run(request.run_id)
+    except NotFound:  # purged while the file was under way, perhaps after its folder had gone
+        await _files(request).delete_all()
+        raise
     _tell(request, {"path": stored.path, "size": stored.size})
     return wire.ArtifactReply(stored.path, stored.size, stored.sha256)
 

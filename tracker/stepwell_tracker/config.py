@@ -16,6 +16,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     data: Annotated[Path, Meta(description="folder that holds everything")] = Path("stepwell-data")
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on")] = wire.DEFAULT_PORT
+    keep_deleted_s: Annotated[
+        int,
+        Meta(ge=0, description="seconds after which what was deleted can no longer be restored"),
+    ] = 30 * 24 * 3600
     allowed_hosts: Annotated[
         tuple[str, ...],
         Meta(description="further names that the Host header may carry; *.example.org and * work"),

@@ -62,6 +62,10 @@ class WrongMedia(Refusal):
     """A Content-Type or Content-Encoding that this call does not take."""
 
 
+class Gone(Refusal):
+    """A write to a run that was deleted for good: its sender need not try again."""
+
+
 class RangeNotSatisfiable(Refusal):
     """A file has none of the bytes asked for; ``size`` is what it has."""
 
@@ -81,6 +85,7 @@ PROBLEMS: dict[type[Exception], tuple[int, str]] = {
     RangeNotSatisfiable: (416, "Range not satisfiable"),
     HeadersTooLarge: (431, "Header too large"),
     ClientDisconnect: (400, "Client went away"),
+    Gone: (409, "Deleted for good"),
     msgspec.ValidationError: (422, "Invalid field"),
     msgspec.DecodeError: (400, "Malformed body"),
     storage.NotFound: (404, "Not found"),

@@ -58,6 +58,8 @@ _HISTORY_SHOWN = wire.History(_RUN, "train_loss", _POINTS, None)
 
 _ALL: tuple[msgspec.Struct, ...] = (
     wire.CreateExperiment("fraud-detection-v3", tags={"team": "risk"}),
+    wire.PurgeDeleted(older_than_s=30 * 24 * 3600),
+    wire.Purged(runs=3, experiments=1, models=0),
     wire.UpdateExperiment(description="Card payments, third round", tags={"team": None}),
     wire.CreateRun(
         experiment_name="fraud-detection-v3",

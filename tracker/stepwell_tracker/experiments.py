@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct
+from msgspec.structs import replace
 
 from stepwell import wire
+from stepwell_storage.clock import now_ms
 from stepwell_storage.errors import NotFound
 from stepwell_storage.records import ExperimentChange
 from stepwell_tracker import views
@@ -23,6 +25,12 @@ class ExperimentsQuery(Struct):
     limit: Annotated[int, Meta(ge=1, le=wire.MAX_RUNS_PER_PAGE)] = 50
     offset: Annotated[int, Meta(ge=0, le=2**53)] = 0
     cursor: Annotated[str | None, Meta(description="next_cursor of the page before")] = None
+
+
+class DeleteQuery(Struct):
+    purge: Annotated[
+        bool, Meta(description="for good, at once: it cannot be restored, its name is free again")
+    ] = False
 
 
 async def create_experiment(request: Request) -> Reply:
@@ -90,8 +98,23 @@ async def update_experiment(request: Request) -> wire.Experiment:
 
 
 async def delete_experiment(request: Request) -> wire.Experiment:
-    """Delete an experiment and its runs; they can be restored."""
-    return await _change(request, ExperimentChange(lifecycle="deleted"))
+    """Delete an experiment and its runs; they can be restored, unless purged: deleted for good."""
+    query: DeleteQuery = request.query
+    if not query.purge:
+        return await _change(request, ExperimentChange(lifecycle="deleted"))
+    gone = views.experiment(await request.tenant.experiment(request.experiment_id))
+    async with request.tenancy.tenant(request.headers, create=True) as tenant:
+        await tenant.purges.experiment(request.experiment_id)
+    return replace(gone, lifecycle="deleted", run_count=0)
+
+
+async def purge_deleted(request: Request) -> wire.Purged:
+    """Delete for good what was deleted before; its bytes come back in the minutes after."""
+    body: wire.PurgeDeleted = request.body
+    if not request.tenancy.exists(request.headers):
+        return wire.Purged(0, 0, 0)
+    found = await request.tenant.purges.expired(now_ms() - body.older_than_s * 1000)
+    return wire.Purged(found.runs, found.experiments, found.models)
 
 
 async def restore_experiment(request: Request) -> wire.Experiment:
@@ -116,13 +139,18 @@ CALLS = (
         "GET", BASE, list_experiments, query=ExperimentsQuery,
         answer=as_json(wire.ExperimentPage),
     ),
+    Call(
+        "POST", BASE + "/gc", purge_deleted, body=as_json(wire.PurgeDeleted),
+        answer=as_json(wire.Purged),
+    ),
     Call("GET", ONE, get_experiment, scope=Scope.EXPERIMENT, answer=_ANSWER),
     Call(
         "PATCH", ONE, update_experiment, scope=Scope.EXPERIMENT, errors=(409,),
         body=as_json(wire.UpdateExperiment), answer=_ANSWER,
     ),
     Call(
-        "DELETE", ONE, delete_experiment, scope=Scope.EXPERIMENT, errors=(409,), answer=_ANSWER
+        "DELETE", ONE, delete_experiment, scope=Scope.EXPERIMENT, query=DeleteQuery,
+        errors=(409,), answer=_ANSWER,
     ),
     Call(
         "POST", ONE + "/restore", restore_experiment, scope=Scope.EXPERIMENT, errors=(409,),

@@ -51,6 +51,12 @@ class EndQuery(Struct):
     ] = None
 
 
+class DeleteQuery(Struct):
+    purge: Annotated[
+        bool, Meta(description="for good, at once: it cannot be restored, its id is used up")
+    ] = False
+
+
 async def log_batch(request: Request) -> wire.BatchReply:
     """Log points, parameters and tags at once: all of it is stored, or nothing."""
     body: wire.LogBatch | wire.ColumnarBatch = request.body
@@ -168,9 +174,13 @@ async def update_run(request: Request) -> wire.Run:
 
 
 async def delete_run(request: Request) -> wire.Run:
-    """Delete a run; it can be restored."""
+    """Delete a run; it can be restored, unless it is purged: deleted for good."""
+    query: DeleteQuery = request.query
     change = RunChange(lifecycle="deleted")
-    return views.run(await request.tenant.change_run(request.run_id, change))
+    run = await request.tenant.change_run(request.run_id, change)
+    if query.purge:
+        await request.tenant.purges.run(request.run_id)
+    return views.run(run)
 
 
 async def restore_run(request: Request) -> wire.Run:
@@ -252,5 +262,8 @@ CALLS = (
         "PATCH", RUN, update_run, scope=Scope.RUN, errors=(409,),
         body=as_json(wire.UpdateRun), answer=_ANSWER,
     ),
-    Call("DELETE", RUN, delete_run, scope=Scope.RUN, errors=(409,), answer=_ANSWER),
+    Call(
+        "DELETE", RUN, delete_run, scope=Scope.RUN, query=DeleteQuery, errors=(409,),
+        answer=_ANSWER,
+    ),
 )  # fmt: skip

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from stepwell import ids, wire
-from stepwell_storage.errors import NotFound
+from stepwell_storage.errors import NotFound, Purged
 from stepwell_tracker.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -142,14 +142,18 @@ class RunLease:
                 self._lease, tenant = await self._tenancy.enter(*home)
                 return tenant, home[1]
         run_id = parse_run_id(self._text)
+        unknown = NotFound(f"there is no run {self._text}")
         for name in self._tenancy.candidates(self._name, run_id):
-            with suppress(NotFound):
+            try:
                 self._lease, tenant = await self._tenancy.enter(name, run_id)
-                if len(known) >= MAX_KNOWN_RUNS:
-                    known.clear()
-                known[asked] = (name, run_id)
-                return tenant, run_id
-        raise NotFound(f"there is no run {self._text}")
+            except NotFound as error:
+                unknown = error if isinstance(error, Purged) else unknown
+                continue
+            if len(known) >= MAX_KNOWN_RUNS:
+                known.clear()
+            known[asked] = (name, run_id)
+            return tenant, run_id
+        raise unknown
 
     async def __aexit__(
         self,

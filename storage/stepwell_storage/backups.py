@@ -1,0 +1,266 @@
+"""Backups: one instant of some tenants in a folder that is a data directory by itself.
+
+``<backup>/backup.jsonl`` lists every file with its size and SHA-256; ``<backup>/tenants/...`` is as
+in a data directory, so a backup can be verified, and served, as it is.
+
+The database is copied by SQLite's backup interface from a read-only connection that holds one
+snapshot: every batch that was acknowledged before it is there whole, and nothing of those after.
+``VACUUM INTO`` would hold the snapshot for several times as long, as it builds every index anew;
+and while a snapshot is open the server's WAL cannot be reset, so it grows by what is written
+meanwhile.  Artifacts are copied after that, those of the snapshot's runs and models; each is one
+whole upload.  Everything is synced before the folder gets its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from stepwell_storage.clock import now_ms
+from stepwell_storage.errors import Conflict, Corrupt, NotFound, Unsupported
+from stepwell_storage.migrations import VERSION, too_new
+from stepwell_storage.sqlite import translate
+
+MANIFEST: Final = "backup.jsonl"
+FORMAT: Final = 1
+_BLOCK: Final = 1024 * 1024
+_PAGES: Final = 1_024
+_FOLDER: Final = 0o700
+
+Step = Callable[[str, int], None]
+"""Called with what was copied (a path) and how many bytes of it."""
+
+
+def ignore(path: str, size: int) -> None:
+    """Nobody wants to know."""
+
+
+def back_up(data: Path, names: Sequence[str], target: Path, step: Step = ignore) -> int:
+    """Copy tenants of a data directory to ``target``, which must not exist; bytes copied.
+
+    Works beside a running server.  Raises NotFound for an unknown tenant, Conflict where
+    ``target`` stands already, Corrupt where a file cannot be read as a database, and OSError.
+    """
+    for name in names:
+        if not (data / "tenants" / name / "tenant.db").is_file():
+            raise NotFound(f"there is no tenant {name} in {data}")
+    with _appearing(target) as partial, (partial / MANIFEST).open("w", encoding="utf-8") as lines:
+        os.fchmod(lines.fileno(), 0o600)
+        (partial / "tenants").mkdir(_FOLDER)
+        manifest = _Manifest(partial, lines.write, step)
+        lines.write(json.dumps({"format": FORMAT, "tenants": list(names), "at": now_ms()}) + "\n")
+        for name in names:
+            _copy_tenant(data / "tenants" / name, partial / "tenants" / name, manifest)
+        lines.flush()
+        os.fsync(lines.fileno())
+        return manifest.bytes
+
+
+class _Manifest:
+    """Notes every file of a backup as it comes."""
+
+    def __init__(self, root: Path, write: Callable[[str], Any], step: Step) -> None:
+        self._root = root
+        self._write = write
+        self._step = step
+        self.bytes = 0
+
+    def note(self, path: Path, size: int, digest: str) -> None:
+        place = path.relative_to(self._root).as_posix()
+        self._write(json.dumps({"path": place, "size": size, "sha256": digest}) + "\n")
+        self._step(place, size)
+        self.bytes += size
+
+
+def _copy_tenant(source: Path, target: Path, manifest: _Manifest) -> None:
+    target.mkdir(_FOLDER)
+    copy_database(source / "tenant.db", target / "tenant.db")
+    manifest.note(target / "tenant.db", *_digest(target / "tenant.db"))
+    kept = _owners(target / "tenant.db")
+    for kind, ids in kept.items():
+        for place in _folders(source / "artifacts" / kind):
+            if place.name in ids:
+                _copy_tree(place, target / "artifacts" / kind / place.name, manifest)
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """One snapshot of a database, which may be in use, to a new file, synced.
+
+    Raises Corrupt, Full and Unsupported.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as reader,
+            closing(sqlite3.connect(target, isolation_level=None)) as writer,
+        ):
+            os.chmod(target, 0o600)  # noqa: PTH101 - beside fchmod above
+            reader.isolation_level = None
+            reader.execute("begin")  # pins the snapshot: without it a step that finds another
+            version = reader.execute("pragma user_version").fetchone()[0]  # commit starts anew
+            if version > VERSION:
+                raise Unsupported(too_new(version, source))
+            for pragma in ("journal_mode=off", "synchronous=off"):  # synced below, once
+                writer.execute(f"pragma {pragma}").fetchall()
+            reader.backup(writer, pages=_PAGES)
+    except sqlite3.Error as error:
+        raise translate(error, source) from error
+    _sync(target)
+
+
+def _owners(database: Path) -> dict[str, set[str]]:
+    """The runs and models of a copied database, which have artifacts or may have."""
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?immutable=1", uri=True)) as copy:
+        return {
+            "runs": {row[0] for row in copy.execute("select run_id from run")},
+            "models": {row[0] for row in copy.execute("select model_id from model")},
+        }
+
+
+def _folders(place: Path) -> list[Path]:
+    return sorted(one for one in place.iterdir() if _is_folder(one)) if place.is_dir() else []
+
+
+def _is_folder(place: Path) -> bool:
+    return place.is_dir() and not place.is_symlink()
+
+
+def _copy_tree(source: Path, target: Path, manifest: _Manifest) -> None:
+    """Files and folders below ``source``; what disappears meanwhile was deleted meanwhile."""
+    for folder, below, names in os.walk(source):
+        below.sort()
+        here = target / Path(folder).relative_to(source)
+        for name in sorted(names):
+            place = Path(folder) / name
+            if place.is_symlink() or not place.is_file():
+                continue  # nothing that an upload made
+            _make(here)
+            try:
+                copied = copy_file(place, here / name)
+            except FileNotFoundError:
+                continue
+            manifest.note(here / name, *copied)
+
+
+def copy_file(source: Path, target: Path) -> tuple[int, str]:
+    """Copy a file's bytes, mode and time, synced; its size and SHA-256."""
+    digest, size = hashlib.sha256(), 0
+    with source.open("rb") as read, target.open("xb") as write:
+        found = os.fstat(read.fileno())
+        while block := read.read(_BLOCK):
+            digest.update(block)
+            write.write(block)
+            size += len(block)
+        write.flush()
+        os.fchmod(write.fileno(), found.st_mode & 0o777)
+        os.utime(write.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
+        os.fsync(write.fileno())
+    return size, digest.hexdigest()
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """A folder that gets its name when the block ends well, synced, and else is gone."""
+    if target.exists() or target.is_symlink():
+        raise Conflict(f"{target} exists already")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    partial.mkdir(_FOLDER)
+    try:
+        yield partial
+        for folder, _, _ in os.walk(partial, topdown=False):
+            _sync(Path(folder))
+        partial.rename(target)
+        _sync(target.parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _make(folder: Path) -> None:
+    """A folder with those above it, each for its owner alone."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(_FOLDER)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# --- back again ----------------------------------------------------------------------------------
+
+
+def contents(source: Path) -> list[str]:
+    """The tenants of a backup.  Raises NotFound for a folder that is none, and Unsupported."""
+    return list(_header(source)["tenants"])
+
+
+def _header(source: Path) -> dict[str, Any]:
+    try:
+        with (source / MANIFEST).open(encoding="utf-8") as lines:
+            header: dict[str, Any] = json.loads(lines.readline())
+            if header["format"] > FORMAT:
+                raise Unsupported(f"{source} was made by a newer Stepwell; restore it with that")
+            return header
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotFound(f"{source} is no backup: it has no whole {MANIFEST}") from error
+
+
+def unpack(source: Path, name: str, target: Path, step: Step = ignore) -> None:
+    """Copy one tenant of a backup to a new folder, every file as it was listed.
+
+    Raises Corrupt for a file that is missing, or is another than was backed up.
+    """
+    prefix = f"tenants/{name}/"
+    _make(target)
+    with (source / MANIFEST).open(encoding="utf-8") as lines:
+        next(lines)
+        for line in lines:
+            file = json.loads(line)
+            if not file["path"].startswith(prefix):
+                continue
+            place = target / file["path"].removeprefix(prefix)
+            _make(place.parent)
+            try:
+                copied = copy_file(source / file["path"], place)
+            except OSError as error:
+                raise Corrupt(f"cannot be read: {error}", file=source / file["path"]) from error
+            if copied != (file["size"], file["sha256"]):
+                raise Corrupt("is not what was backed up", file=source / file["path"])
+            step(file["path"], file["size"])
+    for folder, _, _ in os.walk(target, topdown=False):
+        _sync(Path(folder))
+
+
+def put_in_place(folder: Path, tenants: Path, name: str, *, replace: bool) -> None:
+    """Give a tenant's folder its name.  Raises Conflict where one stands and may not go.
+
+    For whoever holds the data directory's lock.
+    """
+    target = tenants / name
+    old = tenants / f".{name}.{secrets.token_hex(4)}.replaced"
+    if target.exists():
+        if not replace:
+            raise Conflict(f"there is a tenant {name} already")
+        target.rename(old)
+    folder.rename(target)
+    _sync(tenants)
+    if old.exists():
+        shutil.rmtree(old)
