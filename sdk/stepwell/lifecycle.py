@@ -30,6 +30,8 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.runs: dict[int, ActiveRun] = {}
+        self.is_over = False
+        """Nobody waits for a thread any more: what is logged now is written down in the call."""
         self._lock = threading.RLock()
         self._drainer: threading.Thread | None = None
         self._handler_found: Any = None
@@ -72,6 +74,7 @@ class Lifecycle:
     # --- the end of the process ------------------------------------------------------------------
 
     def _at_exit(self) -> None:
+        self.is_over = True
         if not self.runs:
             return
         failure = None if _is_interactive() else getattr(sys, "last_type", None)

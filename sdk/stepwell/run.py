@@ -290,6 +290,8 @@ class ActiveRun:
         return spool.append(frames, items, essential)
 
     def _start(self) -> None:
+        if LIFECYCLE.is_over:
+            return
         self._buffer.room = max(1, self._config.buffer_points)
         self._deadline = None
         try:

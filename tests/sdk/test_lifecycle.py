@@ -403,3 +403,37 @@ def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "in vain"
         time.sleep(0.01)
+
+
+def test_what_is_logged_while_the_interpreter_goes_down_is_written_down(
+    server: FaultServer, spool_dir: Path
+):
+    """After our own exit handler there is nobody to send it; the next process does."""
+    body = """
+    import atexit, threading, time
+    atexit.register(lambda: (run.log_metric("handler", 1.0), run.log_param("handler", "1")))
+    from stepwell import ExperimentTracker
+    run = ExperimentTracker().start_run("exp")
+    class Model:
+        def __del__(self):
+            run.log_metric("del", 1.0)
+            run.set_tag("del", "1")
+    model = Model()
+    def work():
+        time.sleep(0.2)
+        run.log_metric("thread", 1.0)
+    threading.Thread(target=work).start()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(body)],
+        env=os.environ | {"STEPWELL_URL": server.url, "STEPWELL_SPOOL_DIR": str(spool_dir)},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert server.only_run().status == "finished"
+    assert server.only_run().points.keys() == {"thread"}
+    sync(server.url, spool_dir)
+    assert server.only_run().points.keys() == {"thread", "handler", "del"}
+    assert server.only_run().params == {"handler": "1"}
+    assert server.only_run().tags == {"del": "1"}
+    assert server.only_run().status == "finished"
