@@ -364,6 +364,18 @@ async def test_orders(mlflow: Mlflow, three: str):
     assert sorted(first.split()) == ["C1", "a1", "a2", "b1"]
 
 
+async def test_a_prompt_and_a_model_do_not_share_a_name(mlflow: Mlflow):
+    prompt = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+    await register(mlflow, "p", tags=prompt)
+    await register(mlflow, "m")
+    path = MODELS + "create"
+    await mlflow.refused(path, EXISTS, "already taken by a prompt", name="p")
+    await mlflow.refused(path, EXISTS, "taken by a registered model", name="m", tags=prompt)
+    await mlflow.refused(path, EXISTS, "Prompt (name=p) already exists", name="p", tags=prompt)
+    taken: dict[str, Any] = {"name": "m", "source": "models:/p/1"}
+    await mlflow.refused(VERSIONS + "create", INVALID, "Invalid model version source", **taken)
+
+
 @pytest.mark.parametrize(
     ("path", "query"),
     [

@@ -8,7 +8,7 @@ lower case and a run's name is an attribute.  Everything else is refused with it
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -115,6 +115,11 @@ MODELS: Final = Grammar(
 def translated(text: str, grammar: Grammar) -> str:
     """The filter in the native language.  Raises Refused."""
     return " and ".join(_predicate(one, text, grammar) for one in _clauses(text))
+
+
+def is_prompt(tags: Mapping[str, str]) -> bool:
+    """Whether these are the tags of a prompt, and not of a model."""
+    return tags.get(PROMPT, "").lower() == "true"
 
 
 def without_prompts(text: str, grammar: Grammar) -> str:

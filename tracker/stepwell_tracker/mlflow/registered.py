@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -51,7 +52,7 @@ async def create(request: Request) -> Found:
         try:
             made = await tenant.registry.create(name, description=description, tags=tags)
         except Conflict:
-            raise _taken(name) from None
+            raise _taken_by(await find(tenant, name), tags) from None
     return _found(made)
 
 
@@ -237,6 +238,22 @@ def _alias(body: Fields) -> str:
 
 def _found(model: RegisteredModel) -> Found:
     return Found(views.registered_model(model))
+
+
+def _taken_by(existing: RegisteredModel, tags: Mapping[str, str]) -> Refused:
+    """MLflow keeps prompts and models under the same names, and says which of them it met."""
+    old, new = _kind(existing.tags), _kind(tags)
+    if old == new:
+        return Refused(EXISTS, f"{new} (name={existing.name}) already exists.")
+    return Refused(
+        EXISTS,
+        f"Tried to create a {new.lower()} with name '{existing.name}', but the name is already"
+        f" taken by a {old.lower()}.",
+    )
+
+
+def _kind(tags: Mapping[str, str]) -> str:
+    return "Prompt" if filters.is_prompt(tags) else "Registered Model"
 
 
 def _taken(name: str) -> Refused:

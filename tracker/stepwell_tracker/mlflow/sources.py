@@ -17,7 +17,7 @@ from stepwell_storage.records import ModelVersion
 from stepwell_storage.tenant import Tenant
 from stepwell_tracker.mlflow import views
 from stepwell_tracker.mlflow.errors import INVALID, MISSING, Refused
-from stepwell_tracker.mlflow.filters import PROMPT
+from stepwell_tracker.mlflow.filters import is_prompt
 from stepwell_tracker.mlflow.registered import STAGES, aliased, find, find_version, newest
 
 _MODEL_ID: Final = re.compile(r"m-[0-9a-f]{32}")
@@ -93,7 +93,7 @@ async def _version(tenant: Tenant, asked: Asked, path: str) -> ModelVersion:
             _refuse(asked, "model_id")
         return await aliased(tenant, name, alias)
     model = await find(tenant, name)
-    if model.tags.get(PROMPT, "").lower() == "true":
+    if is_prompt(model.tags):
         _refuse(asked, "model_id")
     if which.isascii() and which.isdecimal() and len(which) < 19:
         return await find_version(tenant, name, int(which))

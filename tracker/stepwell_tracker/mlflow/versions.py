@@ -45,7 +45,7 @@ async def create(request: Request) -> FoundVersion:
         source=body.text("source"),
         run_id=body.optional_text("run_id") or None,
         model_id=body.optional_text("model_id") or None,
-        is_prompt=tags.get(filters.PROMPT, "").lower() == "true",
+        is_prompt=filters.is_prompt(tags),
     )
     async with in_tenant(request) as tenant:
         await find(tenant, name)
