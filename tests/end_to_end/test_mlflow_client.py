@@ -51,13 +51,15 @@ def test_the_client(python: str, served: Served, tmp_path: Path, script: str, ca
 
 
 @pytest.mark.timeout(900)
-def test_the_client_behind_a_path_prefix(python: str, tmp_path: Path):
+def test_the_client_with_credentials_behind_a_path_prefix(python: str, tmp_path: Path):
+    """A server without tokens takes any, on transfers of files too."""
+    login = {"MLFLOW_TRACKING_USERNAME": "alice", "MLFLOW_TRACKING_PASSWORD": "secret"}
     with serving(tmp_path / "data", "--root-path", "/tracking") as served:
         url = served.url.removesuffix("/tracking") + "/tracking"
-        run_case(python, url, tmp_path, "mlflow_session.py", "artifacts")
+        run_case(python, url, tmp_path, "mlflow_session.py", "artifacts", **login)
 
 
-def run_case(python: str, url: str, folder: Path, script: str, case: str) -> None:
+def run_case(python: str, url: str, folder: Path, script: str, case: str, **more: str) -> None:
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -65,6 +67,7 @@ def run_case(python: str, url: str, folder: Path, script: str, case: str) -> Non
         "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1",
         "GIT_PYTHON_REFRESH": "quiet",
         "HOME": str(folder),
+        **more,
     }
     done = subprocess.run(
         [python, "-W", "ignore", Path(__file__).with_name(script), url, case],
