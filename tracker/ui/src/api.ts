@@ -4,7 +4,7 @@ import { ROOT, tenant } from "./route";
 import { type Columns, decodeColumns } from "./columns";
 import {
   COLUMNS, type Artifact, type ConsolePage, type Experiment, type Problem, type Run, type RunPage,
-  type SeriesPage,
+  type SeriesPage, type SeriesSummary,
 } from "./wire";
 
 export const API = `${ROOT}/api/v1/experiments`;
@@ -13,6 +13,13 @@ export class ApiError extends Error {
   constructor(readonly problem: Problem) {
     const fields = (problem.errors ?? []).map((e) => e.detail).filter((d) => d !== problem.detail);
     super([problem.detail || problem.title, ...fields].join("; "));
+  }
+}
+
+/** Nobody answered at all: the server is down, or the network is. */
+export class Unreachable extends Error {
+  constructor() {
+    super("The server does not answer");
   }
 }
 
@@ -33,6 +40,8 @@ export async function request(url: string, options: Options = {}): Promise<Respo
     headers,
     ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
     ...(options.signal ? { signal: options.signal } : {}),
+  }).catch((error: unknown) => {
+    throw isAbort(error) ? error : new Unreachable();
   });
   if (!answer.ok) throw new ApiError(await problemOf(answer));
   return answer;
@@ -74,6 +83,21 @@ export const runUrl = (id: string, rest = ""): string => `${API}/runs/${id}${res
 
 export async function tenants(): Promise<string[]> {
   return (await json<{ tenants: string[] }>(`${ROOT}/api/v1/tenants`)).tenants;
+}
+
+/** Every series of a run, a page at a time: `onPage` is told after each, and how many there are. */
+export async function allSeries(
+  id: string, onPage: (found: SeriesSummary[], total: number) => void, signal: AbortSignal,
+): Promise<void> {
+  const found: SeriesSummary[] = [];
+  let cursor: string | null = "";
+  while (cursor !== null) {
+    const limit = found.length ? 10_000 : 1_000; // the first page is on the screen at once
+    const page: SeriesPage = await seriesPage(id, { limit, cursor }, signal);
+    found.push(...page.series);
+    cursor = page.next_cursor;
+    onPage(found, page.total);
+  }
 }
 
 export async function experiments(lifecycle = "active"): Promise<Experiment[]> {

@@ -76,7 +76,7 @@ function Header(): JSX.Element {
       </label>
       <nav aria-label="Pages"><a href={href("/")} aria-current={path.value === "/" ? "page" : undefined}>Runs</a></nav>
       <span class="space" />
-      {connected.value !== "off" && <span class={`live ${connected.value}`} title="Changes are pushed to this page as they are committed">{connected.value}</span>}
+      {connected.value !== "off" && <span class={`live ${connected.value}`} role="status" title="Changes are pushed to this page as they are committed">{connected.value === "lost" ? "no answer, trying again" : connected.value}</span>}
       <ViewsMenu />
       <button type="button" title="Light or dark (t)" aria-label="Light or dark" onClick={() => setTheme(theme.value === "dark" ? "light" : "dark")}>◐</button>
       <button type="button" title="Keys and help (?)" aria-label="Help" onClick={() => (help.value = true)}>?</button>

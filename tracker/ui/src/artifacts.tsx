@@ -44,6 +44,7 @@ export function Artifacts({ id, told }: { id: string; told: number }): JSX.Eleme
         {cursor && <button type="button" onClick={() => more().catch(sayError)}>More</button>}
         {files && !files.length && <p class="quiet">{folder ? "This folder is empty." : "No files yet: run.log_artifact(path) stores one."}</p>}
       </section>
+      {!file && files?.some((one) => !one.is_dir) && <p class="quiet">Choose a file to see it here.</p>}
       {file && <Viewer key={file} id={id} path={file} {...(chosen ? { known: chosen } : {})} />}
     </div>
   );

@@ -1,7 +1,6 @@
 /** Parameters and metrics of runs as numbers or categories: what a sweep's charts are made of. */
 
-import { ticks, type Range } from "./extent";
-import { tick } from "./format";
+import type { Range } from "./extent";
 import { collate } from "./lines";
 import { keysOf } from "./search";
 import { toNumber, type Run } from "./wire";
@@ -15,12 +14,12 @@ export interface Axis {
   range: Range;
   log: boolean;
   categories: string[] | null;
+  /** Every value, where there are but a few numbers. */
+  few: number[] | null;
   /** From 0 to 1. */
   share(value: number): number;
-  marks: { at: number; text: string }[];
 }
 
-const MOST_CATEGORIES = 40;
 const FEW = 8;
 const EIGHTHS = 8;
 
@@ -58,9 +57,7 @@ function numeric(id: string, title: string, isMetric: boolean, values: Float64Ar
   const of = log ? Math.log : (value: number): number => value;
   const share = (value: number): number => (of(value) - of(low)) / (of(high) - of(low));
   const few = [...new Set(finite)];
-  const places = few.length <= FEW ? few : ticks([low, high], 6, log);
-  const marks = places.map((at) => ({ at, text: tick(at) }));
-  return { id, title, isMetric, values, range: [low, high], log, categories: null, share, marks };
+  return { id, title, isMetric, values, range: [low, high], log, categories: null, few: few.length <= FEW ? few : null, share };
 }
 
 function categorical(id: string, title: string, texts: (string | undefined)[], given: string[]): Axis {
@@ -68,10 +65,8 @@ function categorical(id: string, title: string, texts: (string | undefined)[], g
   const place = new Map(categories.map((text, i) => [text, i]));
   const values = Float64Array.from(texts, (text) => (text === undefined ? NaN : place.get(text)!));
   const last = Math.max(1, categories.length - 1);
-  const every = Math.ceil(categories.length / MOST_CATEGORIES);
-  const marks = categories.flatMap((text, at) => (at % every ? [] : [{ at, text }]));
   const share = (value: number): number => (categories.length === 1 ? 0.5 : value / last);
-  return { id, title, isMetric: false, values, range: [0, last], log: false, categories, share, marks };
+  return { id, title, isMetric: false, values, range: [0, last], log: false, categories, few: null, share };
 }
 
 export interface Importance {

@@ -16,6 +16,9 @@ interface Props {
 }
 
 const AT_ONCE = 8;
+const MOST_COMPARED = 200;
+/** Their ids are in the address. */
+const MOST_HIDDEN = 200;
 
 export function compareHref(ids: string[], more: Record<string, string> = {}): string {
   return href("/compare", { runs: ids.map((id) => `${id}~${colorIndex(id)}`).join(","), ...more });
@@ -36,12 +39,13 @@ export function BulkBar({ chosen, onDone, tenant }: Props): JSX.Element | null {
     }
     onDone();
   };
+  const hidden = [...new Set([...list("hide"), ...ids])];
   const active = runs.filter((run) => run.lifecycle === "active");
   return (
     <div class="bulk" role="toolbar" aria-label="Chosen runs">
       <b>{plural(runs.length, "run")}</b>
-      <button type="button" class="main" onClick={() => go(compareHref(ids.slice(0, 200)))}>Compare</button>
-      <button type="button" onClick={() => set({ hide: [...new Set([...list("hide"), ...ids])].slice(0, 100) })}>Hide</button>
+      <button type="button" class="main" onClick={() => go(compareHref(ids.slice(0, MOST_COMPARED)))}>{runs.length > MOST_COMPARED ? `Compare the first ${MOST_COMPARED}` : "Compare"}</button>
+      <button type="button" disabled={hidden.length > MOST_HIDDEN} title={hidden.length > MOST_HIDDEN ? `At most ${MOST_HIDDEN}: a filter hides any number` : "Leave them out of this view"} onClick={() => set({ hide: hidden })}>Hide</button>
       <button type="button" onClick={() => setTagging(true)}>Tag…</button>
       {active.length > 0 && <button type="button" onClick={() => void all("Deleted", active, api.deleteRun)}>Delete</button>}
       {gone.length > 0 && <button type="button" onClick={() => void all("Restored", gone, api.restoreRun)}>Restore</button>}

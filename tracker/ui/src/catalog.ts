@@ -2,6 +2,7 @@
 
 import { effect, signal } from "@preact/signals";
 import * as api from "./api";
+import { connected } from "./live";
 import { tenant } from "./route";
 import type { Experiment } from "./wire";
 
@@ -16,7 +17,7 @@ export async function loadExperiments(): Promise<void> {
     experiments.value = (await api.experiments("all"));
     problem.value = "";
   } catch (error) {
-    problem.value = `The server cannot be reached: ${(error as Error).message}`;
+    problem.value = (error as Error).message;
   }
 }
 
@@ -24,6 +25,9 @@ effect(() => {
   void tenant.value;
   experiments.value = null;
   void loadExperiments();
+});
+effect(() => {
+  if (connected.value === "live" && problem.peek()) void loadExperiments(); // it is there again
 });
 api.tenants().then((names) => (tenants.value = names), () => undefined);
 

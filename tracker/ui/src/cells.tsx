@@ -33,7 +33,7 @@ const FIXED: Record<string, Column> = {
     return <span title={seconds === null ? "" : `${seconds} s`}>{duration(seconds)}</span>;
   }, (run) => run.duration_seconds),
   user: plain("user", "User", 120, "attributes.user_id", (run) => run.user_id ?? "", (run) => run.user_id),
-  experiment: plain("experiment", "Experiment", 150, "attributes.experiment", (run) => experimentName(run.experiment_id), (run) => experimentName(run.experiment_id)),
+  experiment: plain("experiment", "Experiment", 130, "attributes.experiment", (run) => experimentName(run.experiment_id), (run) => experimentName(run.experiment_id)),
   notes: plain("notes", "Notes", 200, "attributes.description", (run) => <span title={run.description}>{run.description}</span>, (run) => run.description),
 };
 export const FIXED_IDS = Object.keys(FIXED);
@@ -46,7 +46,7 @@ function plain(
 }
 
 export const NAME: Column = {
-  ...plain("name", "Name", 230, "attributes.name", (run) => (
+  ...plain("name", "Name", innerWidth < 600 ? 140 : 210, "attributes.name", (run) => (
     <a href={href(`/runs/${run.run_id}`)} title={run.description ? `${run.name}\n${run.description}` : run.name} tabIndex={-1}>{run.name || run.run_id}</a>
   ), (run) => run.name),
 };
@@ -61,7 +61,7 @@ export function columnOf(id: string): Column | null {
   if (entity === "metrics") return metric(id, key, extreme, order);
   const of = (run: Run): string => (entity === "params" ? run.params[key] : run.tags[key]) ?? "";
   return {
-    id, title: key, kind: entity === "params" ? "param" : "tag", width: 112, numeric: false, order,
+    id, title: key, kind: entity === "params" ? "param" : "tag", width: 100, numeric: false, order,
     cell: (run) => <span title={of(run)} class={isNumber(of(run)) ? "number" : ""}>{shown(of(run))}</span>, text: of,
   };
 }
@@ -77,7 +77,7 @@ function metric(id: string, key: string, extreme: "min" | "max" | undefined, ord
     return found ? (extreme === "min" ? found.low : found.high) : null;
   };
   return {
-    id, title: extreme ? `${extreme} ${key}` : key, kind: "metric", width: 112, numeric: true, order,
+    id, title: extreme ? `${extreme} ${key}` : key, kind: "metric", width: 104, numeric: true, order,
     cell: (run, table) => <span title={exact(of(run, table))}>{rounded(of(run, table))}</span>, text: of,
   };
 }

@@ -1,17 +1,18 @@
 /** A panel with one chart: the lines of one metric, over one or many runs. */
 
 import { useSignalEffect } from "@preact/signals";
-import type { JSX } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import * as api from "./api";
 import type { ChartData } from "./chartdata";
 import { csvOf, pngOf, save, svgOf } from "./export";
 import type { Range } from "./extent";
 import { exact, moment, plural, rounded } from "./format";
-import type { Line, Path } from "./lines";
+import { lowerBound, type Group, type Line, type Path } from "./lines";
 import { highlighted, settings, setLogY, setZoom } from "./chartstate";
 import { type Hovered, type HoveredBand, Plot, type Shown } from "./plot";
 import { param, set } from "./route";
+import { isSystem } from "./search";
 import { copy, Menu, sayError, Swatch, useKeys } from "./ui";
 
 export interface ChartRun {
@@ -19,7 +20,7 @@ export interface ChartRun {
   label: string;
   color: number;
   start: number;
-  group?: string;
+  group?: Group | undefined;
 }
 
 interface Props {
@@ -43,7 +44,7 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
 
   useEffect(() => {
     plot.current = new Plot(element.current!, {
-      onZoom: (range: Range | null) => setZoom(range),
+      onZoom: (range: Range | null) => zoomTo(range, metric, shown.current),
       onHover: (points, bands, left, top) => {
         setHover(points.length || bands.length ? { points, bands, left, top } : null);
         highlighted.value = runs.length > 1 ? (points[0]?.path.line.runId ?? null) : null;
@@ -51,6 +52,10 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
     });
     return () => plot.current?.destroy();
   }, [runs]);
+
+  useLayoutEffect(() => {
+    if (focused) data.want(metric, element.current!.clientWidth || innerWidth); // what fills the window waits for no observer
+  }, [metric, data, focused]);
 
   useEffect(() => watch(element.current!, (width) => {
     data.want(metric, width);
@@ -105,7 +110,25 @@ function linesOf(metric: string, data: ChartData, runs: ChartRun[], along: strin
 function shownOf(lines: Line[], metric: string): Shown {
   const { x, logX, smoothing, zoom, grouped } = settings.value;
   const logY = settings.value.logY(metric);
-  return { lines, x, logX, logY, smoothing: smoothing / 100, grouped, zoom };
+  const apart = isApart(metric, x);
+  return { lines, x, logX, logY, smoothing: smoothing / 100, grouped, zoom: apart ? null : zoom, sync: apart ? "system" : "training" };
+}
+
+/** By steps, the machine's metrics have an axis of their own: seconds. */
+function isApart(metric: string, x: string): boolean {
+  return x === "step" && isSystem(metric);
+}
+
+/** A stretch of the machine's own axis is one of time for everything else. */
+function zoomTo(range: Range | null, metric: string, shown: Shown | null): void {
+  const line = shown?.lines[0];
+  if (!range || !line || !isApart(metric, shown.x)) {
+    setZoom(range);
+    return;
+  }
+  const { steps, times } = line.columns;
+  const seconds = range.map((step) => (times[Math.min(lowerBound(steps, step), times.length - 1)]! - line.start) / 1000);
+  set({ x: "relative", zoom: seconds.map((at) => at.toFixed(3)).join(",") });
 }
 
 /** Tells when a chart is (nearly) in view, and its size. */
@@ -216,12 +239,21 @@ function Tooltip({ points, bands, left, top, single, width }: TooltipProps): JSX
           {!single && <><Swatch color={path.line.color} /> <span class="tooltip-name">{path.line.label}</span></>}
           <b>{exact(path.ys[place]!)}</b>
           {path.smooth && <span class="quiet">smooth {rounded(smoothNear(path, place))}</span>}
+          {single && <BucketRange path={path} place={place} />}
         </div>
       ))}
       {points.length > LISTED && <div class="quiet">and {points.length - LISTED} more</div>}
       {points.length > 0 && <div class="quiet keys">c copies</div>}
     </div>
   );
+}
+
+/** What a bucket stands for: from its lowest to its highest, and how many points. */
+function BucketRange({ path, place }: { path: Path; place: number }): JSX.Element | null {
+  const { values, counts } = path.line.columns;
+  const bucket = path.rows[place]! >> 2;
+  if (!counts || bucket >= counts.length) return null;
+  return <span class="quiet">{rounded(values[4 * bucket + 1]!)} … {rounded(values[4 * bucket + 2]!)} in {plural(counts[bucket]!, "point")}</span>;
 }
 
 /** The mean at a point, or beside it: the extremes of a bucket have none of their own. */
@@ -248,7 +280,7 @@ function exactText(points: Hovered[]): string {
 }
 
 /** The chart that fills the window: `focus` in the address. */
-export function Focused({ data, runs }: { data: ChartData; runs: ChartRun[] }): JSX.Element | null {
+export function Focused({ data, runs, children }: { data: ChartData; runs: ChartRun[]; children?: ComponentChildren }): JSX.Element | null {
   const metric = param("focus");
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
@@ -259,7 +291,8 @@ export function Focused({ data, runs }: { data: ChartData; runs: ChartRun[] }): 
   return (
     <dialog ref={dialog} class="focus" aria-label={`Chart of ${metric}`} onClose={close}>
       <button type="button" class="focus-close" aria-label="Close" onClick={close}>✕</button>
-      <Chart metric={metric} data={data} runs={runs} height={Math.max(300, innerHeight - 190)} focused />
+      <Chart metric={metric} data={data} runs={runs} height={Math.max(300, innerHeight - (runs.length > 1 ? 210 : 160))} focused />
+      {runs.length > 1 && children}
       <p class="quiet">Drag to zoom in, double-click to see everything. c copies the exact values under the pointer.</p>
     </dialog>
   );

@@ -95,3 +95,8 @@ export function ramp(share: number): string {
   const mixed = low.map((value, i) => Math.round(value + ((high[i] ?? 0) - value) * part));
   return `rgb(${mixed.join(",")})`;
 }
+
+/** A colour of the style sheet, as it is in this theme. */
+export function ink(name: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}

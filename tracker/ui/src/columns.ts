@@ -36,17 +36,20 @@ function series(reader: Reader): Columns {
 
 /** Exact up to 2^53, the nearest double beyond. */
 function integers(view: DataView): Float64Array {
-  const out = new Float64Array(view.byteLength / 8);
-  for (let i = 0, at = 0; i < out.length; i++, at += 8) {
-    out[i] = view.getInt32(at + 4, true) * 4294967296 + view.getUint32(at, true);
-  }
+  const bytes = copied(view);
+  const [low, high] = [new Uint32Array(bytes), new Int32Array(bytes)];
+  const out = new Float64Array(low.length / 2);
+  for (let i = 0; i < out.length; i++) out[i] = high[2 * i + 1]! * 4294967296 + low[2 * i]!;
   return out;
 }
 
 function floats(view: DataView): Float64Array {
-  const out = new Float64Array(view.byteLength / 8);
-  for (let i = 0; i < out.length; i++) out[i] = view.getFloat64(i * 8, true);
-  return out;
+  return new Float64Array(copied(view));
+}
+
+/** Typed arrays begin at multiples of their element's size; every machine that has a browser is little-endian. */
+function copied({ buffer, byteOffset, byteLength }: DataView): ArrayBuffer {
+  return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
 }
 
 type Item = string | number | boolean | null | DataView;

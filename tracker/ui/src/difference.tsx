@@ -6,7 +6,7 @@ import { colorIndex } from "./colors";
 import { exact, rounded, shown } from "./format";
 import { collate } from "./lines";
 import { href, param, set } from "./route";
-import { keysOf } from "./search";
+import { isJudged, keysOf, lessIsBetter } from "./search";
 import { Swatch } from "./ui";
 import { toNumber, type Run } from "./wire";
 
@@ -81,11 +81,12 @@ function Metric({ name, runs }: { name: string; runs: Run[] }): JSX.Element {
   const values = runs.map((run) => toNumber(run.metrics[name]));
   const finite = values.filter((value): value is number => value !== null && Number.isFinite(value));
   const [low, high] = [Math.min(...finite), Math.max(...finite)];
-  const mark = (value: number | null): string => (low === high ? "" : value === low ? " lowest" : value === high ? " highest" : "");
+  const mark = (value: number | null): string => (low === high ? "" : value === low ? "the lowest" : value === high ? "the highest" : "");
+  const best = low === high || !isJudged(name) ? null : lessIsBetter(name) ? low : high;
   return (
     <tr>
       <th scope="row">{name}</th>
-      {values.map((value, i) => <td key={runs[i]!.run_id} class={`number${mark(value)}`} title={exact(value) + mark(value)}>{rounded(value)}</td>)}
+      {values.map((value, i) => <td key={runs[i]!.run_id} class={`number${value !== null && value === best ? " best" : ""}`} title={[exact(value), mark(value)].filter(Boolean).join(", ")}>{rounded(value)}</td>)}
     </tr>
   );
 }

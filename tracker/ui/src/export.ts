@@ -30,7 +30,7 @@ export function svgOf(title: string, plot: Plot, shown: Shown, width = 960, heig
   const pen = new SvgPen();
   for (const band of plot.bands) drawBand(pen, band, place);
   if (!plot.bands.length) {
-    const look = { strong: false, smoothing: shown.smoothing > 0 };
+    const look = { strong: false, thin: false, smoothing: shown.smoothing > 0 };
     for (const path of plot.paths) drawPath(pen, path, place, look);
   }
   const legend = names.slice(0, 40);

@@ -18,6 +18,7 @@ export function tick(value: number | null): string {
   if (size !== 0 && (size < 1e-3 || size >= 1e6)) {
     return minus(Number(value.toPrecision(4)).toExponential().replace("e+", "e"));
   }
+  if (size >= 10_000 && Number.isInteger(value)) return minus(value.toLocaleString("en-US"));
   return minus(String(Number(value.toPrecision(6))));
 }
 

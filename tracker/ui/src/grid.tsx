@@ -50,7 +50,7 @@ export function Grid(props: Props): JSX.Element {
       <div class="grid-head" role="row" aria-rowindex={1} style={{ width: `${width}px` }}>
         <div class="grid-fixed" role="presentation">
           <span role="columnheader" class="check">
-            <input type="checkbox" aria-label="Choose all rows that are loaded" checked={chosen.size > 0} onChange={props.onChooseAll} />
+            <input type="checkbox" aria-label="Choose all rows that match" checked={chosen.size > 0} onChange={props.onChooseAll} />
           </span>
           <Head column={NAME} {...props} style={{ width: `${NAME.width}px` }} />
         </div>

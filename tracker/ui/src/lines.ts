@@ -16,7 +16,13 @@ export interface Line {
   start: number;
   /** The series that is the x axis, if that is a metric. */
   along?: Columns | undefined;
-  group?: string;
+  group?: Group | undefined;
+}
+
+/** Runs that are drawn as one: their mean and range. */
+export interface Group {
+  name: string;
+  color: number;
 }
 
 export interface Path {
@@ -42,22 +48,26 @@ export function pathOf(line: Line, x: XAxis, logX: boolean): Path {
   if ((byTime || x === "step") && wentBack(rows, times)) {
     rows = rows.slice().sort((a, b) => times[a]! - times[b]! || steps[a]! - steps[b]!);
   }
-  const xs = Float64Array.from(rows, xOf(line, x));
-  const lifts = new Uint8Array(rows.length);
-  let [ascending, low, high] = [true, Infinity, -Infinity];
-  for (let i = 0; i < xs.length; i++) {
-    const at = xs[i]!;
-    if (i && at < xs[i - 1]!) {
+  const size = rows.length;
+  const [xs, ys] = [new Float64Array(size), new Float64Array(size)];
+  const [weights, lifts] = [new Float64Array(size), new Uint8Array(size)];
+  const bucketed = (line.columns.counts?.length ?? 0) * 4;
+  const at = xOf(line, x);
+  let [ascending, low, high, before] = [true, Infinity, -Infinity, -Infinity];
+  for (let i = 0; i < size; i++) { // a hundred long lines are here at once: no iterators
+    const row = rows[i]!;
+    const here = (xs[i] = at(row));
+    ys[i] = values[row]!;
+    weights[i] = weight(line.columns, row, bucketed);
+    if (here < before) {
       ascending = false;
       if (x === "step") lifts[i] = 1;
     }
-    if (!Number.isFinite(at) || (logX && at <= 0)) continue;
-    low = Math.min(low, at);
-    high = Math.max(high, at);
+    before = here;
+    if (!Number.isFinite(here) || (logX && here <= 0)) continue;
+    if (here < low) low = here;
+    if (here > high) high = here;
   }
-  const ys = Float64Array.from(rows, (row) => values[row]!);
-  const bucketed = (line.columns.counts?.length ?? 0) * 4;
-  const weights = Float64Array.from(rows, (row) => weight(line.columns, row, bucketed));
   return { line, xs, ys, rows, weights, lifts, ascending, smooth: null, low, high };
 }
 
@@ -69,21 +79,22 @@ function weight(columns: Columns, row: number, bucketed: number): number {
 
 /** Rows in the order of steps: within a bucket the lowest may come after the highest. */
 export function inOrder({ steps, times, values, counts }: Columns): Int32Array {
-  const rows: number[] = [];
+  const rows = new Int32Array(steps.length);
   const bucketed = (counts?.length ?? 0) * 4;
+  let size = 0;
   for (let at = 0; at < bucketed; at += 4) {
-    const swap = steps[at + 1]! > steps[at + 2]! ||
-      (steps[at + 1]! === steps[at + 2]! && times[at + 1]! > times[at + 2]!);
-    const places = swap ? [at, at + 2, at + 1, at + 3] : [at, at + 1, at + 2, at + 3];
-    for (const row of places) {
-      const before = rows[rows.length - 1];
-      const again = before !== undefined && before >= at && steps[before] === steps[row] &&
+    const swap = Number(steps[at + 1]! > steps[at + 2]! ||
+      (steps[at + 1]! === steps[at + 2]! && times[at + 1]! > times[at + 2]!));
+    for (let place = 0; place < 4; place++) {
+      const row = place === 1 ? at + 1 + swap : place === 2 ? at + 2 - swap : at + place;
+      const before = place ? rows[size - 1]! : -1;
+      const again = before >= at && steps[before] === steps[row] &&
         times[before] === times[row] && Object.is(values[before], values[row]);
-      if (!again) rows.push(row);
+      if (!again) rows[size++] = row;
     }
   }
-  for (let row = bucketed; row < steps.length; row++) rows.push(row);
-  return Int32Array.from(rows);
+  for (let row = bucketed; row < steps.length; row++) rows[size++] = row;
+  return rows.subarray(0, size);
 }
 
 function wentBack(rows: Int32Array, times: Float64Array): boolean {
@@ -165,15 +176,18 @@ const GRID = 400;
 export function bandsOf(paths: Path[]): Band[] {
   const groups = new Map<string, Path[]>();
   for (const path of paths) {
-    const name = path.line.group ?? "";
+    const name = path.line.group?.name ?? "";
     groups.set(name, [...(groups.get(name) ?? []), path]);
   }
-  return [...groups].sort(([a], [b]) => collate(a, b)).map(([label, members], place) =>
-    bandOf(label, place, members));
+  return [...groups].sort(([a], [b]) => collate(a, b)).map(([label, members]) =>
+    bandOf(label, members[0]!.line.group?.color ?? 0, members));
 }
 
+/** Made once: `localeCompare` makes one for each comparison, and 50,000 keys need a million. */
+const collator = new Intl.Collator("en", { numeric: true });
+
 export function collate(a: string, b: string): number {
-  return a.localeCompare(b, "en", { numeric: true });
+  return collator.compare(a, b);
 }
 
 function bandOf(label: string, color: number, members: Path[]): Band {

@@ -4,7 +4,7 @@
  * and takes up again where it was.
  */
 
-import { API, request, searchOf, isAbort } from "./api";
+import { API, ApiError, request, searchOf, isAbort } from "./api";
 import { signal } from "@preact/signals";
 
 export interface PointsEvent {
@@ -21,7 +21,7 @@ export interface LiveEvent {
   data: Record<string, unknown> & { run_id?: string };
 }
 
-export const connected = signal<"live" | "connecting" | "paused" | "off">("off");
+export const connected = signal<"live" | "connecting" | "lost" | "paused" | "off">("off");
 const RETRY_MS = 2000;
 
 /**
@@ -42,7 +42,7 @@ export function follow(
       if (document.hidden) await shown();
       if (ended) return;
       current = new AbortController();
-      connected.value = "connecting";
+      if (connected.value !== "lost") connected.value = "connecting";
       try {
         const search = searchOf({ run_id: runIds ?? [], last_event_id: last });
         const accept = "text/event-stream";
@@ -51,7 +51,11 @@ export function follow(
         connected.value = "live";
         await read(answer);
       } catch (error) {
-        if (!isAbort(error)) connected.value = "connecting";
+        if (error instanceof ApiError && error.problem.status < 500 && error.problem.status !== 429) {
+          connected.value = "off"; // there is no such run, or not for us: asking again changes nothing
+          return;
+        }
+        if (!isAbort(error)) connected.value = "lost";
       }
       if (!ended && !document.hidden) await pause(RETRY_MS);
     }

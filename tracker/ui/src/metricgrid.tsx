@@ -6,7 +6,7 @@ import { Chart, type ChartRun } from "./chart";
 import type { ChartData } from "./chartdata";
 import { collate } from "./lines";
 import { param, set } from "./route";
-import { byInterest, interest } from "./search";
+import { byInterest, interest, isSystem } from "./search";
 import { Toolbar } from "./toolbar";
 
 interface Props {
@@ -17,6 +17,7 @@ interface Props {
 }
 
 const SHOWN = 24;
+const NO_PREFIX = "no prefix";
 
 /** Keys by what stands before their last slash; the group of what is most watched first. */
 export function groupsOf(metrics: string[]): [string, string[]][] {
@@ -28,8 +29,9 @@ export function groupsOf(metrics: string[]): [string, string[]][] {
     else groups.set(prefix, [key]);
   }
   return [...groups]
-    .map(([name, keys]): [string, string[]] => [name, byInterest(keys)])
-    .sort(([a, x], [b, y]) => interest(x[0]!) - interest(y[0]!) || collate(a, b));
+    .map(([name, keys]): [string, string[], number] => [name, byInterest(keys), interest(keys[0]!)])
+    .sort(([a, , x], [b, , y]) => x - y || collate(a, b))
+    .map(([name, keys]) => [name, keys]);
 }
 
 function matcher(text: string): (key: string) => boolean {
@@ -49,28 +51,54 @@ export function MetricGrid({ metrics, data, runs, extra }: Props): JSX.Element {
   const wanted = param("find");
   useEffect(() => setText(wanted), [wanted]);
   const all = useMemo(() => groupsOf(metrics), [metrics]);
-  const groups = useMemo(() => {
+  const found = useMemo(() => {
     const matches = matcher(wanted);
-    const within = (name: string): boolean => !prefix || name === prefix || name.startsWith(`${prefix}/`);
-    return all.flatMap(([name, keys]) => {
-      const found = within(name) ? keys.filter(matches) : [];
-      return found.length ? [[name, found] as [string, string[]]] : [];
-    });
-  }, [all, wanted, prefix]);
+    return wanted ? all.flatMap(([name, keys]) => some(name, keys.filter(matches))) : all;
+  }, [all, wanted]);
+  const groups = useMemo(
+    () => joinedSmall(found.filter(([name]) => !prefix || name === prefix || name.startsWith(`${prefix}/`))),
+    [found, prefix],
+  );
+  const height = heightOf(groups.reduce((sum, [, keys]) => sum + keys.length, 0));
   return (
     <div class="with-side">
       <nav class="side" aria-label="Metrics">
         <input type="search" aria-label="Find a metric" placeholder="Find a metric" value={text} onInput={(event) => find(event.currentTarget.value)} spellcheck={false} />
-        <Tree groups={all} current={prefix} total={metrics.length} />
+        <Tree groups={found} current={prefix} />
       </nav>
       <div class="content">
         <Toolbar metrics={metrics} data={data}>{extra}</Toolbar>
         {!metrics.length && <p class="quiet pad">No metrics yet. They appear here as they are logged.</p>}
         {metrics.length > 0 && !groups.length && <p class="quiet pad">No metric matches.</p>}
-        {groups.map(([name, keys]) => <Group key={name} {...{ name, keys, data, runs }} />)}
+        {groups.map(([name, keys]) => <Group key={name} {...{ name, keys, data, runs, height }} alone={groups.length === 1} />)}
       </div>
     </div>
   );
+}
+
+function some(name: string, keys: string[]): [string, string[]][] {
+  return keys.length ? [[name, keys]] : [];
+}
+
+const ROOMY = 300;
+
+const SMALL = 2;
+const NAMED = 4;
+
+/** Groups of one or two charts share their rows, so that no screen is mostly empty; the system's stay apart. */
+function joinedSmall(groups: [string, string[]][]): [string, string[]][] {
+  const small = groups.filter(([name, keys]) => keys.length <= SMALL && !isSystem(name));
+  if (small.length < 2) return groups;
+  const names = small.slice(0, NAMED).map(([name]) => name || NO_PREFIX);
+  const heading = names.join(", ") + (small.length > NAMED ? ` and ${small.length - NAMED} more` : "");
+  const together: [string, string[]] = [heading, small.flatMap(([, keys]) => keys)];
+  const first = groups.indexOf(small[0]!);
+  return [...groups.slice(0, first), together, ...groups.slice(first).filter((group) => !small.includes(group))];
+}
+
+/** Few charts are given the room that is there. */
+function heightOf(charts: number): number {
+  return charts <= 3 ? ROOMY : charts <= 6 ? 240 : 190;
 }
 
 interface GroupProps {
@@ -78,12 +106,15 @@ interface GroupProps {
   keys: string[];
   data: ChartData;
   runs: ChartRun[];
+  height: number;
+  /** Whether there is no other group. */
+  alone: boolean;
 }
 
-const [CHART_WIDTH, CHART_HEIGHT] = [340, 234];
+const [CHART_WIDTH, AROUND] = [340, 44];
 
 /** Its charts are made when it comes near the window; until then it is as tall as they will be. */
-function Group({ name, keys, data, runs }: GroupProps): JSX.Element {
+function Group({ name, keys, data, runs, height, alone }: GroupProps): JSX.Element {
   const [shown, setShown] = useState(SHOWN);
   const [near, setNear] = useState(false);
   const root = useRef<HTMLDivElement>(null);
@@ -95,12 +126,12 @@ function Group({ name, keys, data, runs }: GroupProps): JSX.Element {
     return () => observer.disconnect();
   }, []);
   const across = Math.max(1, Math.floor((innerWidth - 230) / CHART_WIDTH));
-  const height = near ? undefined : `${Math.ceil(Math.min(keys.length, shown) / across) * CHART_HEIGHT}px`;
+  const room = near ? undefined : `${Math.ceil(Math.min(keys.length, shown) / across) * (height + AROUND)}px`;
   return (
     <section class="group" aria-label={name || "Metrics"}>
-      {name && <h2>{name} <small>{keys.length}</small></h2>}
-      <div class="charts" ref={root} style={{ minHeight: height }}>
-        {near && keys.slice(0, shown).map((key) => <Chart key={key} metric={key} data={data} runs={runs} />)}
+      {(name || !alone) && <h2>{name || NO_PREFIX} <small>{keys.length}</small></h2>}
+      <div class={`charts${height === ROOMY ? " few" : ""}`} ref={root} style={{ minHeight: room }}>
+        {near && keys.slice(0, shown).map((key) => <Chart key={key} metric={key} data={data} runs={runs} height={height} />)}
       </div>
       {keys.length > shown && (
         <button type="button" onClick={() => setShown(shown + SHOWN)}>
@@ -136,25 +167,33 @@ function treeOf(groups: [string, string[]][]): Node {
 
 const BRANCHES = 200;
 
-function Tree({ groups, current, total }: { groups: [string, string[]][]; current: string; total: number }): JSX.Element {
+function Tree({ groups, current }: { groups: [string, string[]][]; current: string }): JSX.Element {
   const root = useMemo(() => treeOf(groups), [groups]);
   return (
     <ul>
-      <li><Choice path="" name="All" count={total} current={current} /></li>
-      {[...root.children.values()].slice(0, BRANCHES).map((node) => <Branch key={node.path} node={node} current={current} />)}
+      <li><Choice path="" name="All" count={root.count} current={current} /></li>
+      <Branches of={root} current={current} />
     </ul>
+  );
+}
+
+function Branches({ of, current }: { of: Node; current: string }): JSX.Element {
+  const more = of.children.size - BRANCHES;
+  return (
+    <>
+      {[...of.children.values()].slice(0, BRANCHES).map((node) => <Branch key={node.path} node={node} current={current} />)}
+      {more > 0 && <li class="quiet more">and {more.toLocaleString("en-US")} more: find narrows them down</li>}
+    </>
   );
 }
 
 function Branch({ node, current }: { node: Node; current: string }): JSX.Element {
   const open = current === node.path || current.startsWith(`${node.path}/`);
-  const children = [...node.children.values()];
+  const more = node.children.size > 0;
   return (
     <li>
-      <Choice path={node.path} name={node.name} count={node.count} current={current} more={children.length > 0} />
-      {open && children.length > 0 && (
-        <ul>{children.slice(0, BRANCHES).map((child) => <Branch key={child.path} node={child} current={current} />)}</ul>
-      )}
+      <Choice path={node.path} name={node.name} count={node.count} current={current} mark={more ? (open ? "▾" : "▸") : ""} />
+      {open && more && <ul><Branches of={node} current={current} /></ul>}
     </li>
   );
 }
@@ -164,13 +203,13 @@ interface ChoiceProps {
   name: string;
   count: number;
   current: string;
-  more?: boolean;
+  mark?: string;
 }
 
-function Choice({ path, name, count, current, more }: ChoiceProps): JSX.Element {
+function Choice({ path, name, count, current, mark }: ChoiceProps): JSX.Element {
   return (
     <button type="button" class="choice" aria-current={path === current ? "true" : undefined} title={path || "All metrics"} onClick={() => set({ prefix: path })}>
-      <span>{name}{more && "/…"}</span> <small>{count.toLocaleString("en-US")}</small>
+      <span>{name}{mark && <small aria-hidden="true"> {mark}</small>}</span> <small>{count.toLocaleString("en-US")}</small>
     </button>
   );
 }

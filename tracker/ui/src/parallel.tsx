@@ -1,22 +1,22 @@
-/** Parallel coordinates: one line a run, one axis a parameter or metric; a drag on an axis keeps a range. */
+/** Parallel coordinates: one line a run, one axis a parameter or metric; a drag along an axis keeps a range. */
 
+import type { EChartsCoreOption, EChartsType } from "echarts/core";
 import type { JSX } from "preact";
 import { useMemo, useRef, useState } from "preact/hooks";
 import { axisIds, axisOf, type Axis } from "./axes";
-import { Canvas, FONT, ink } from "./canvas";
+import { compareHref } from "./bulk";
 import { ramp } from "./colors";
+import { plural, rounded, tick } from "./format";
 import { go, href, list, set } from "./route";
 import { mainMetric } from "./search";
-import { compareHref } from "./bulk";
-import { plural, rounded } from "./format";
+import { FAMILY, inkOf, SweepChart } from "./sweepchart";
 import { Menu } from "./ui";
 import type { Run } from "./wire";
 
-const [TOP, BOTTOM, SIDE] = [34, 24, 70];
 const HEIGHT = 460;
 const MOST_AXES = 8;
 
-/** `keep=<axis>~<low>~<high>`, in shares of the axis. */
+/** `keep=<axis>~<low>~<high>`, in values of the axis; of a category, its place in order. */
 type Kept = Map<string, [number, number]>;
 
 export function Parallel({ runs }: { runs: Run[] }): JSX.Element {
@@ -25,43 +25,48 @@ export function Parallel({ runs }: { runs: Run[] }): JSX.Element {
   const main = mainMetric(ids.metrics);
   const chosen = wanted.length ? wanted : [...ids.params.slice(0, MOST_AXES - 1).map((key) => `params.${key}`), ...(main ? [`metrics.${main}`] : [])];
   const axes = useMemo(() => chosen.map((id) => axisOf(id, runs)), [runs, chosen.join("\n")]);
+  const whole = useMemo(() => runs.flatMap((_, i) => (axes.every((axis) => Number.isFinite(axis.values[i])) ? [i] : [])), [runs, axes]);
   const keptText = list("keep").join("\n");
   const kept = useMemo(() => keptOf(keptText), [keptText]);
-  const [drag, setDrag] = useState<{ axis: number; from: number; to: number } | null>(null);
+  const inside = useMemo(() => whole.filter((i) => isInside(axes, i, kept)), [whole, kept]);
   const [near, setNear] = useState(-1);
-  const pressed = useRef(false);
-  const active = drag ? withDrag(kept, axes, drag) : kept;
-  const inside = useMemo(() => within(runs, axes, active), [runs, axes, JSON.stringify([...active])]);
-  const draw = useMemo(() => (pen: CanvasRenderingContext2D, width: number) => paint(pen, width, axes, inside, active, near), [axes, inside, near]);
-  const onPointer = (kind: string, x: number, y: number, width: number): void => {
-    const share = Math.min(1, Math.max(0, 1 - (y - TOP) / (HEIGHT - TOP - BOTTOM)));
-    const gap = (width - 2 * SIDE) / Math.max(1, axes.length - 1);
-    const axis = axes.length < 2 ? 0 : Math.round((x - SIDE) / gap);
-    if (kind === "down" && Math.abs(x - SIDE - axis * gap) < 24 && axes[axis]) {
-      pressed.current = true;
-      setDrag({ axis, from: share, to: share });
-    } else if (kind === "move" && pressed.current && drag) setDrag({ ...drag, to: share });
-    else if (kind === "move") setNear(nearestRun(axes, inside, x, y, width));
-    else if (kind === "leave") setNear(-1);
-    else if (kind === "up" && drag) {
-      pressed.current = false;
-      keep(kept, axes[drag.axis]!.id, Math.abs(drag.to - drag.from) < 0.02 ? null : [Math.min(drag.from, drag.to), Math.max(drag.from, drag.to)]);
-      setDrag(null);
-    } else if (kind === "up" && near >= 0) go(href(`/runs/${runs[near]!.run_id}`));
+  const option = useMemo(() => optionOf(axes, whole), [axes, whole]);
+  const listening = useRef<EChartsType | null>(null);
+  const state = useRef({ axes, kept });
+  state.current = { axes, kept };
+  const onReady = (chart: EChartsType): void => {
+    for (const [id, range] of kept) {
+      const place = axes.findIndex((axis) => axis.id === id);
+      if (place >= 0) chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: String(place), intervals: [range] }, { silent: true });
+    }
+    if (listening.current === chart) return;
+    listening.current = chart;
+    chart.on("axisareaselected", (event) => {
+      const { parallelAxisId, intervals } = event as { parallelAxisId: string; intervals: [number, number][] };
+      const axis = state.current.axes[Number(parallelAxisId)];
+      if (axis) keep(state.current.kept, axis.id, intervals[0] ?? null);
+    });
   };
-  const count = inside.reduce((sum, yes) => sum + yes, 0);
-  const keptIds = runs.filter((_, i) => inside[i]).map((run) => run.run_id);
+  const letGo = (): void => {
+    axes.forEach((_, place) => listening.current?.dispatchAction({ type: "axisAreaSelect", parallelAxisId: String(place), intervals: [] }, { silent: true }));
+    set({ keep: null });
+  };
   const run = runs[near];
+  const missing = runs.length - whole.length;
   return (
     <div class="pad">
       <div class="toolbar">
         <AxesMenu ids={ids} chosen={chosen} />
-        <span class="quiet">{plural(count, "run")} of {runs.length.toLocaleString("en-US")}. Drag along an axis to keep a range, click on it to let go.</span>
-        {kept.size > 0 && <button type="button" onClick={() => set({ keep: null })}>Keep all</button>}
-        {kept.size > 0 && count > 0 && <button type="button" onClick={() => go(compareHref(keptIds.slice(0, 200)))}>Chart these</button>}
+        <span class="quiet">{plural(inside.length, "run")} of {runs.length.toLocaleString("en-US")}. Drag along an axis to keep a range, click the range to let go.</span>
+        {missing > 0 && <span class="quiet" title="A line needs a number or a text on every axis">{missing.toLocaleString("en-US")} lack a value.</span>}
+        {kept.size > 0 && <button type="button" onClick={letGo}>Keep all</button>}
+        {kept.size > 0 && inside.length > 0 && <button type="button" onClick={() => go(compareHref(inside.slice(0, 200).map((i) => runs[i]!.run_id)))}>Chart these</button>}
       </div>
       {axes.length > 0 ? (
-        <div class="canvas-box"><Canvas height={HEIGHT} label={`Parallel coordinates of ${plural(runs.length, "run")}`} draw={draw} onPointer={onPointer} /></div>
+        <SweepChart
+          name="parallel-coordinates" label={`Parallel coordinates of ${plural(runs.length, "run")}`} height={HEIGHT} option={option} onReady={onReady}
+          onPoint={(place) => setNear(place < 0 ? -1 : whole[place]!)} onPick={(place) => go(href(`/runs/${runs[whole[place]!]!.run_id}`))}
+        />
       ) : <p class="quiet">No parameter differs between these runs.</p>}
       <p class="reading">{run ? <><b>{run.name}</b> {axes.map((axis) => `${axis.title} ${valueText(axis, near)}`).join(" · ")}</> : " "}</p>
     </div>
@@ -88,119 +93,58 @@ function keptOf(text: string): Kept {
 
 function keep(kept: Kept, id: string, range: [number, number] | null): void {
   const next = new Map(kept);
-  if (range) next.set(id, range);
+  if (range) next.set(id, [Math.min(...range), Math.max(...range)]);
   else next.delete(id);
-  set({ keep: [...next].map(([axis, [low, high]]) => `${axis}~${low.toFixed(3)}~${high.toFixed(3)}`) });
+  set({ keep: [...next].map(([axis, [low, high]]) => `${axis}~${Number(low.toPrecision(6))}~${Number(high.toPrecision(6))}`) }, { quietly: true });
 }
 
-function withDrag(kept: Kept, axes: Axis[], { axis, from, to }: { axis: number; from: number; to: number }): Kept {
-  return new Map(kept).set(axes[axis]!.id, [Math.min(from, to), Math.max(from, to)]);
-}
-
-function within(runs: Run[], axes: Axis[], kept: Kept): Uint8Array {
-  return Uint8Array.from(runs, (_, i) => Number(axes.every((axis) => {
+function isInside(axes: Axis[], run: number, kept: Kept): boolean {
+  return axes.every((axis) => {
     const range = kept.get(axis.id);
-    const share = axis.share(axis.values[i]!);
-    return !range || (share >= range[0] - 1e-9 && share <= range[1] + 1e-9);
-  })));
+    const value = axis.values[run]!;
+    return !range || (value >= range[0] && value <= range[1]);
+  });
 }
 
 function valueText(axis: Axis, run: number): string {
   const value = axis.values[run]!;
-  if (Number.isNaN(value)) return "—";
   return axis.categories ? axis.categories[value]! : rounded(value);
 }
 
-function xAt(width: number, axes: number, place: number): number {
-  return axes < 2 ? width / 2 : SIDE + (place * (width - 2 * SIDE)) / (axes - 1);
+const SHADES = 24;
+
+/** Colours from an axis's lower end to its upper; even along the axis, so by powers where that is logarithmic. */
+function shades(axis: Axis): string[] {
+  const [low, high] = axis.range;
+  return Array.from({ length: SHADES }, (_, i) => ramp(axis.share(low + ((high - low) * i) / (SHADES - 1))));
 }
 
-function yAt(share: number): number {
-  return TOP + (1 - share) * (HEIGHT - TOP - BOTTOM);
-}
-
-function paint(pen: CanvasRenderingContext2D, width: number, axes: Axis[], inside: Uint8Array, kept: Kept, near: number): void {
+function optionOf(axes: Axis[], whole: number[]): EChartsCoreOption {
+  const { text, quiet, accent, ground } = inkOf();
   const last = axes[axes.length - 1];
-  if (!last) return;
-  const count = inside.reduce((sum, yes) => sum + yes, 0);
-  pen.lineWidth = 1;
-  const faint = ink("--grid");
-  inside.forEach((yes, run) => {
-    if (!yes) line(pen, width, axes, run, faint, 0.5);
-  });
-  inside.forEach((yes, run) => {
-    if (yes) line(pen, width, axes, run, ramp(last.share(last.values[run]!)), Math.max(0.12, Math.min(0.9, 150 / Math.max(1, count))));
-  });
-  if (near >= 0) {
-    pen.lineWidth = 3;
-    line(pen, width, axes, near, ink("--text"), 1);
-  }
-  pen.globalAlpha = 1;
-  pen.font = FONT;
-  axes.forEach((axis, place) => paintAxis(pen, axis, xAt(width, axes.length, place), kept.get(axis.id)));
-}
-
-function line(pen: CanvasRenderingContext2D, width: number, axes: Axis[], run: number, color: string, alpha: number): void {
-  pen.strokeStyle = color;
-  pen.globalAlpha = alpha;
-  pen.beginPath();
-  let down = false;
-  axes.forEach((axis, place) => {
-    const value = axis.values[run]!;
-    if (!Number.isFinite(value)) {
-      down = false;
-      return;
-    }
-    const [x, y] = [xAt(width, axes.length, place), yAt(axis.share(value))];
-    if (down) pen.lineTo(x, y);
-    else pen.moveTo(x, y);
-    down = true;
-  });
-  pen.stroke();
-}
-
-function paintAxis(pen: CanvasRenderingContext2D, axis: Axis, x: number, range: [number, number] | undefined): void {
-  pen.strokeStyle = pen.fillStyle = ink("--text-2");
-  pen.lineWidth = 1;
-  pen.beginPath();
-  pen.moveTo(x, yAt(0));
-  pen.lineTo(x, yAt(1));
-  pen.stroke();
-  pen.textAlign = "left";
-  for (const { at, text } of axis.marks) {
-    const y = yAt(axis.share(at));
-    halo(pen, text.slice(0, 16), x + 5, y + 4);
-  }
-  pen.textAlign = "center";
-  pen.fillStyle = ink(axis.isMetric ? "--accent" : "--text");
-  pen.fillText(axis.title.slice(0, 22) + (axis.log ? " (log)" : ""), x, 16);
-  if (!range) return;
-  pen.fillStyle = ink("--accent");
-  pen.globalAlpha = 0.3;
-  pen.fillRect(x - 6, yAt(range[1]), 12, yAt(range[0]) - yAt(range[1]));
-  pen.globalAlpha = 1;
-}
-
-/** Text that lines behind it do not spoil. */
-function halo(pen: CanvasRenderingContext2D, text: string, x: number, y: number): void {
-  pen.strokeStyle = ink("--ground");
-  pen.lineWidth = 3;
-  pen.strokeText(text, x, y);
-  pen.fillText(text, x, y);
-}
-
-function nearestRun(axes: Axis[], inside: Uint8Array, x: number, y: number, width: number): number {
-  if (axes.length < 2) return -1;
-  const gap = (width - 2 * SIDE) / (axes.length - 1);
-  const left = Math.min(axes.length - 2, Math.max(0, Math.floor((x - SIDE) / gap)));
-  const part = (x - SIDE - left * gap) / gap;
-  let [best, distance] = [-1, 12];
-  inside.forEach((yes, run) => {
-    if (!yes) return;
-    const [a, b] = [axes[left]!, axes[left + 1]!];
-    const at = yAt(a.share(a.values[run]!) * (1 - part) + b.share(b.values[run]!) * part);
-    const away = Math.abs(at - y);
-    if (away < distance) [best, distance] = [run, away];
-  });
-  return best;
+  const opacity = Math.max(0.12, Math.min(0.85, 150 / Math.max(1, whole.length)));
+  return {
+    animation: false,
+    textStyle: { fontFamily: FAMILY },
+    parallel: { left: 70, right: 90, top: 40, bottom: 24 },
+    parallelAxis: axes.map((axis, dim) => ({
+      id: String(dim), dim, name: axis.title + (axis.log ? " (log)" : ""), realtime: false,
+      ...(axis.categories ? { type: "category", data: axis.categories } : { type: axis.log ? "log" : "value", scale: true }),
+      nameTextStyle: { color: axis.isMetric ? accent : text, fontSize: 12, overflow: "truncate", width: 150 },
+      axisLine: { lineStyle: { color: quiet } }, axisTick: { show: false },
+      axisLabel: {
+        color: text, fontSize: 11, textBorderColor: ground, textBorderWidth: 3, overflow: "truncate", width: 120,
+        ...(axis.categories ? {} : { formatter: (value: number) => tick(value) }),
+        ...(axis.few ? { customValues: axis.few } : {}),
+      },
+      areaSelectStyle: { width: 14, color: accent, opacity: 0.25, borderColor: accent, borderWidth: 1 },
+    })),
+    series: [{
+      type: "parallel", progressive: 0, inactiveOpacity: 0.02, activeOpacity: opacity, lineStyle: { width: 1, opacity },
+      emphasis: { lineStyle: { width: 3, opacity: 1 } },
+      data: whole.map((i) => axes.map((axis) => axis.values[i]!)),
+    }],
+    // The colour is told by the last axis, in its own order: of ten thousand runs an object each takes half a second.
+    ...(last ? { visualMap: [{ type: "continuous", show: false, dimension: axes.length - 1, min: last.range[0], max: last.range[1], inRange: { color: shades(last) } }] } : {}),
+  };
 }

@@ -1,7 +1,7 @@
 /** One chart: uPlot keeps axes, scales, cursor and zoom; the lines are drawn by draw.ts. */
 
 import uPlot from "uplot";
-import { drawBand, drawPath, type Place } from "./draw";
+import { drawBand, drawPath, isCrowded, type Place } from "./draw";
 import { type Range, xExtent, yExtent } from "./extent";
 import { duration, tick } from "./format";
 import { bandsOf, type Band, type Line, nearest, type Path, pathOf, smoothed } from "./lines";
@@ -14,6 +14,8 @@ export interface Shown {
   smoothing: number;
   grouped: boolean;
   zoom: Range | null;
+  /** Charts of the same name share the pointer's place. */
+  sync: string;
 }
 
 export interface Hovered {
@@ -32,6 +34,18 @@ export interface HoveredBand {
 interface Hooks {
   onZoom(range: Range | null): void;
   onHover(points: Hovered[], bands: HoveredBand[], left: number, top: number): void;
+}
+
+/** 1, 2, 5, 10 and so on: what the ticks of a step axis may be apart. */
+const WHOLE = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
+const LETTER = 6.6;
+/** Pixels to both sides of the pointer where points are pointed at. */
+const COLUMNS = 2;
+
+/** The labels of a y axis are given what they need, within reason. */
+function roomFor(_: uPlot, labels: string[] | null): number {
+  const longest = Math.max(0, ...(labels ?? []).map((label) => label?.length ?? 0));
+  return Math.min(90, Math.max(52, Math.ceil(longest * LETTER) + 10));
 }
 
 const FONT = '11px system-ui, -apple-system, "Segoe UI", sans-serif';
@@ -88,7 +102,7 @@ export class Plot {
   private draw(): void {
     const shown = this.shown;
     if (!shown || this.width < 20) return;
-    const kind = `${shown.x}|${shown.logX}|${shown.logY}`;
+    const kind = `${shown.x}|${shown.logX}|${shown.logY}|${shown.sync}`;
     if (!this.u || kind !== this.kind) {
       this.u?.destroy();
       this.above = null;
@@ -114,6 +128,7 @@ export class Plot {
     const relative = (_: uPlot, values: number[]): string[] => values.map((v) => duration(v) || tick(v));
     const numbers = (_: uPlot, values: (number | null)[]): string[] => values.map(tick);
     const xValues = time ? {} : { values: shown.x === "relative" ? relative : numbers };
+    const whole = shown.x === "step" && !shown.logX ? { incrs: WHOLE } : {}; // there is no step 0.5
     return {
       width: this.width,
       height: this.height,
@@ -121,7 +136,7 @@ export class Plot {
       legend: { show: false },
       cursor: {
         drag: { x: true, y: false, setScale: false },
-        sync: { key: "charts", setSeries: false, scales: ["x", null] },
+        sync: { key: shown.sync, setSeries: false, scales: ["x", null] },
         points: { show: false },
         y: false,
       },
@@ -130,8 +145,8 @@ export class Plot {
         y: { distr: shown.logY ? 3 : 1, range: () => this.yRange },
       },
       axes: [
-        { ...axis, ...xValues, size: 24, gap: 2, space: 60 },
-        { ...axis, values: numbers, size: 52, gap: 4, space: 28 },
+        { ...axis, ...xValues, ...whole, size: 24, gap: 2, space: 60 },
+        { ...axis, values: numbers, size: roomFor, gap: 4, space: 28 },
       ],
       series: [{}, { show: false }],
       hooks: {
@@ -163,7 +178,7 @@ export class Plot {
     if (this.bands.length) {
       for (const band of this.bands) drawBand(ctx, band, place);
     } else {
-      const look = { strong: false, smoothing: smoothing > 0 };
+      const look = { strong: false, smoothing: smoothing > 0, thin: isCrowded(this.paths) };
       for (const path of this.paths) drawPath(ctx, path, place, look);
     }
     ctx.restore();
@@ -188,7 +203,7 @@ export class Plot {
     pen.fillRect(0, 0, width, height);
     pen.translate(-left, -top);
     const place = this.place(u);
-    const look = { strong: true, smoothing: this.shown!.smoothing > 0 };
+    const look = { strong: true, thin: false, smoothing: this.shown!.smoothing > 0 };
     for (const path of this.paths) if (path.line.runId === runId) drawPath(pen, path, place, look);
   }
 
@@ -198,6 +213,25 @@ export class Plot {
     const range: Range = [u.posToVal(left, "x"), u.posToVal(left + width, "x")];
     u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
     this.hooks.onZoom(range);
+  }
+
+  /** Of the points in the pointer's columns of pixels the one that is nearest in height: a spike can be touched. */
+  private pointedAt(u: uPlot, path: Path, near: number, left: number, top: number): Hovered {
+    const at = (place: number): Hovered => {
+      const y = path.ys[place]!;
+      const drawable = Number.isFinite(y) && !(this.shown!.logY && y <= 0);
+      const atTop = drawable ? u.valToPos(y, "y") : u.over.clientHeight;
+      return { path, place, left: u.valToPos(path.xs[place]!, "x"), top: atTop, distance: Math.abs(atTop - top) };
+    };
+    let best = at(near);
+    for (const way of path.ascending ? [-1, 1] : []) {
+      for (let place = near + way; place >= 0 && place < path.xs.length; place += way) {
+        const other = at(place);
+        if (Math.abs(other.left - left) > COLUMNS) break;
+        if (other.distance < best.distance) best = other;
+      }
+    }
+    return best;
   }
 
   private hover(u: uPlot): void {
@@ -217,12 +251,9 @@ export class Plot {
     for (const path of this.paths) {
       const near = nearest(path, x);
       if (!near) continue;
-      const [at, y] = [path.xs[near[0]]!, path.ys[near[0]]!];
-      const atLeft = u.valToPos(at, "x");
-      if (Math.abs(atLeft - left) > 40 && this.paths.length > 1) continue;
-      const drawable = Number.isFinite(y) && !(this.shown!.logY && y <= 0);
-      const atTop = drawable ? u.valToPos(y, "y") : u.over.clientHeight;
-      found.push({ path, place: near[0], left: atLeft, top: atTop, distance: Math.abs(atTop - top) });
+      const point = this.pointedAt(u, path, near[0], left, top);
+      if (Math.abs(point.left - left) > 40 && this.paths.length > 1) continue;
+      found.push(point);
     }
     found.sort((a, b) => a.distance - b.distance);
     this.hooks.onHover(found, [], left, top);

@@ -1,6 +1,5 @@
 /** One run: is it alive, is it falling, what was it made with, what did it say and leave. */
 
-import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import * as api from "./api";
@@ -14,9 +13,10 @@ import { colorIndex } from "./colors";
 import { Console } from "./console";
 import { Details } from "./details";
 import { ago, duration, exact, moment, rounded } from "./format";
-import { follow, now, type LiveEvent, type PointsEvent } from "./live";
+import { now } from "./live";
 import { MetricGrid } from "./metricgrid";
 import { go, href, param, tenant } from "./route";
+import { RunState } from "./runstate";
 import { byInterest, keyed, lessIsBetter, mainMetric } from "./search";
 import { stepsWithin } from "./zoom";
 import { copy, Editable, isStale, Menu, say, sayError, Status, Swatch, useKeys } from "./ui";
@@ -24,7 +24,6 @@ import type { Run, SeriesSummary } from "./wire";
 import { toNumber } from "./wire";
 
 const TABS: [string, string][] = [["", "Charts"], ["details", "Details"], ["console", "Console"], ["artifacts", "Artifacts"]];
-const MOST_KEYS = 50_000;
 
 export function RunPage({ id }: { id: string }): JSX.Element {
   const data = useMemo(() => new ChartData(), [id]);
@@ -43,12 +42,12 @@ export function RunPage({ id }: { id: string }): JSX.Element {
     document.title = `${run?.name ?? "Run"} · Stepwell`;
   }, [run?.name]);
   useKeys({ "[": () => void neighbour(run, true), "]": () => void neighbour(run, false) });
-  if (!run) return <p class="banner" role="alert">{failed || "Reading the run…"}</p>;
+  if (!run) return failed ? <Failed id={id} error={failed} retry={() => void state.fetch()} /> : <p class="quiet pad" role="status">Reading the run…</p>;
   const metrics = state.keys.value;
   return (
     <section class="run" aria-label={run.name}>
       <Head run={run} state={state} />
-      {failed && <p class="banner" role="alert">{failed}</p>}
+      {failed && <p class="banner" role="alert">{failed.message}</p>}
       <nav class="tabs" aria-label="Parts of the run">
         {TABS.map(([name, label]) => (
           <a key={name} href={tabHref(name)} aria-current={tab === name ? "page" : undefined}>
@@ -65,113 +64,27 @@ export function RunPage({ id }: { id: string }): JSX.Element {
   );
 }
 
+/** Why there is no run to show, and where to go from here. */
+function Failed({ id, error, retry }: { id: string; error: Error; retry: () => void }): JSX.Element {
+  const missing = error instanceof api.ApiError && error.problem.status === 404;
+  return (
+    <section class="empty" role="alert">
+      <h1>{missing ? "No such run" : "The run cannot be read"}</h1>
+      <p>{missing ? <>Tenant <b>{tenant.value}</b> has no run <code>{id}</code>. It may be another tenant's, or gone for good.</> : error.message}</p>
+      <p class="row">
+        {!missing && <button type="button" class="main" onClick={retry}>Try again</button>}
+        <a class="button" href={href("/")}>All runs</a>
+      </p>
+    </section>
+  );
+}
+
 function tabHref(tab: string): string {
   const search = new URLSearchParams(location.search);
   search.delete("tab");
   search.delete("focus");
   if (tab) search.set("tab", tab);
   return `${location.pathname}${search.size ? `?${search.toString()}` : ""}`;
-}
-
-/** What a page knows of its run, followed live. */
-class RunState {
-  readonly run = signal<Run | null>(null);
-  readonly error = signal("");
-  readonly series = signal<SeriesSummary[]>([]);
-  readonly keys = signal<string[]>([]);
-  readonly total = signal(0);
-  readonly consoleTold = signal(0);
-  readonly artifactsTold = signal(0);
-  private controller = new AbortController();
-  private timer = 0;
-  private known = new Set<string>();
-
-  constructor(private readonly id: string, private readonly data: ChartData) {}
-
-  open(): () => void {
-    void this.fetch();
-    this.data.setRuns([this.id]);
-    let first = true;
-    const end = follow([this.id], () => {
-      void this.fetch();
-      if (!first) this.data.refresh();
-      first = false;
-      this.consoleTold.value++;
-    }, (event) => this.on(event));
-    return () => {
-      end();
-      clearTimeout(this.timer);
-      this.controller.abort();
-      this.data.close();
-    };
-  }
-
-  async fetch(): Promise<void> {
-    this.controller.abort();
-    this.controller = new AbortController();
-    const { signal } = this.controller;
-    try {
-      this.run.value = await api.run(this.id, signal);
-      this.error.value = "";
-      await this.fetchSeries(signal);
-    } catch (error) {
-      if (!api.isAbort(error)) this.error.value = (error as Error).message;
-    }
-  }
-
-  private async fetchSeries(signal: AbortSignal): Promise<void> {
-    const found: SeriesSummary[] = [];
-    let cursor: string | null = "";
-    while (cursor !== null && found.length < MOST_KEYS) {
-      const limit = found.length ? 10_000 : 1_000;
-      const page: Awaited<ReturnType<typeof api.seriesPage>> = await api.seriesPage(this.id, { limit, cursor }, signal);
-      found.push(...page.series);
-      this.total.value = page.total;
-      cursor = page.next_cursor;
-      this.series.value = [...found];
-      this.known = new Set(found.map((one) => one.key));
-      const keys = [...this.known];
-      if (keys.join("\n") !== this.keys.value.join("\n")) this.keys.value = keys;
-    }
-  }
-
-  private on({ kind, data }: LiveEvent): void {
-    const run = this.run.value;
-    if (kind === "points") {
-      const points = data as unknown as PointsEvent;
-      this.data.onPoints(points);
-      if (run) this.run.value = { ...run, heartbeat_at: Date.now() };
-      if (points.series.some(({ key }) => !this.known.has(key))) this.soon();
-      if (this.series.value.length < 2000) this.series.value = updated(this.series.value, points);
-    } else if (kind === "console") this.consoleTold.value++;
-    else if (kind === "artifact") this.artifactsTold.value++;
-    else this.soon();
-  }
-
-  /** Everything about the run again, soon, and once for many events. */
-  private soon(): void {
-    this.timer ||= window.setTimeout(() => {
-      this.timer = 0;
-      void this.fetch();
-    }, 200);
-  }
-}
-
-function updated(series: SeriesSummary[], event: PointsEvent): SeriesSummary[] {
-  const news = new Map(event.series.map((one) => [one.key, one]));
-  return series.map((one) => {
-    const told = news.get(one.key);
-    if (!told) return one;
-    const value = toNumber(told.last.value as number)!;
-    const low = toNumber(one.min) ?? Infinity;
-    const high = toNumber(one.max) ?? -Infinity;
-    return {
-      ...one, count: one.count + told.count,
-      ...(told.last.step >= one.last_step ? { last: told.last.value as SeriesSummary["last"], last_step: told.last.step, last_timestamp: told.last.timestamp } : {}),
-      ...(value < low ? { min: value, min_step: told.last.step } : {}),
-      ...(value > high ? { max: value, max_step: told.last.step } : {}),
-    };
-  });
 }
 
 async function neighbour(run: Run | null, newer: boolean): Promise<void> {
@@ -200,8 +113,7 @@ function Head({ run, state }: { run: Run; state: RunState }): JSX.Element {
   return (
     <header class="run-head">
       <div class="row wrap">
-        <Swatch color={colorIndex(run.run_id)} />
-        <h1><Editable value={run.name} label="name" onSave={(name) => change({ name })} /></h1>
+        <h1><Swatch color={colorIndex(run.run_id)} /><Editable value={run.name} label="name" onSave={(name) => change({ name })} /></h1>
         <Status run={run} />
         {run.stop_requested && run.status === "running" && <span class="warning">asked to stop</span>}
         <span class="quiet">
@@ -213,16 +125,15 @@ function Head({ run, state }: { run: Run; state: RunState }): JSX.Element {
         </span>
         <span class="space" />
         {metric && <BestMenu run={run} keys={state.keys.value} main={metric} />}
-        {run.status === "running" && !run.stop_requested && <button type="button" title="The run is told with its next acknowledgement" onClick={() => act("Asked the run to stop", api.stopRun(run.run_id))}>Stop</button>}
+        {run.lifecycle === "deleted" && <button type="button" class="main" title="A deleted run takes no more data" onClick={() => act("Restored", api.restoreRun(run.run_id))}>Restore</button>}
+        {run.status === "running" && run.lifecycle === "active" && !run.stop_requested && <button type="button" title="The run is told with its next acknowledgement" onClick={() => act("Asked the run to stop", api.stopRun(run.run_id))}>Stop</button>}
         <Menu label="⋯" title="More for this run" align="right">
           <button type="button" data-closes onClick={() => void copy(pythonOf([run.run_id], tenant.value, metric), "Copied the Python lines")}>Copy Python that reads this run</button>
           <button type="button" data-closes onClick={() => void copy(run.run_id, "Copied the run's id")}>Copy id</button>
           <button type="button" data-closes onClick={() => void copy(location.href, "Copied the link to this view")}>Copy link</button>
           <button type="button" data-closes onClick={() => void neighbour(run, true)}>Newer run ( [ )</button>
           <button type="button" data-closes onClick={() => void neighbour(run, false)}>Older run ( ] )</button>
-          {run.lifecycle === "active"
-            ? <button type="button" data-closes onClick={() => act("Deleted; it can be restored", api.deleteRun(run.run_id))}>Delete</button>
-            : <button type="button" data-closes onClick={() => act("Restored", api.restoreRun(run.run_id))}>Restore</button>}
+          {run.lifecycle === "active" && <button type="button" data-closes onClick={() => act("Deleted; it can be restored", api.deleteRun(run.run_id))}>Delete</button>}
         </Menu>
       </div>
       <Latest series={state.series.value} />

@@ -21,6 +21,9 @@ import { sayError } from "./ui";
 import type { Run } from "./wire";
 
 const RELOAD_MS = 1000;
+const MOST_CHOSEN = 10_000;
+const MOST_COLORED = 200;
+const LEARNT = 60;
 
 export function RunsPage(): JSX.Element {
   const table = useMemo(() => new Table(), []);
@@ -28,7 +31,7 @@ export function RunsPage(): JSX.Element {
   const [keys, setKeys] = useState<Keys | null>(null);
   const [empty, setEmpty] = useState(false);
   const experiment = param("experiment");
-  const columns = useColumns(keys, !experiment);
+  const columns = useColumns(keys, !experiment && severalExperiments());
   const query = {
     experiment, filter: both(filterOf(param("q"), keys?.tags ?? []), hiddenFilter()), order: param("order"),
     lifecycle: param("lifecycle") || "active", status: list("status"), keys: keys ? neededKeys(columns) : [],
@@ -50,10 +53,11 @@ export function RunsPage(): JSX.Element {
   const choose = (run: Run, range: boolean): void => {
     chosen.value = toggled(chosen.value, table, run, range ? last.current : null);
     last.current = run.run_id;
-    assign([...chosen.value.keys()]);
+    if (chosen.value.size <= MOST_COLORED) assign([...chosen.value.keys()]);
   };
   const chooseAll = (): void => {
-    chosen.value = chosen.value.size ? new Map() : new Map(table.loaded().map((run) => [run.run_id, run]));
+    if (chosen.value.size) chosen.value = new Map();
+    else table.everyRun(MOST_CHOSEN, ["stepwell.none"]).then((runs) => (chosen.value = new Map(runs.map((run) => [run.run_id, run]))), sayError);
   };
   const reload = (): void => {
     chosen.value = new Map();
@@ -76,6 +80,10 @@ export function RunsPage(): JSX.Element {
   );
 }
 
+function severalExperiments(): boolean {
+  return (experiments.value ?? []).filter((one) => one.run_count > 0).length > 1;
+}
+
 function useColumns(keys: Keys | null, everywhere: boolean): Column[] {
   const wanted = list("col").join("\n");
   return useMemo(() => {
@@ -90,17 +98,28 @@ function hiddenFilter(): string {
   return hidden.length ? `not attributes.run_id IN (${hidden.map(quoted).join(", ")})` : "";
 }
 
-/** Which keys there are: from the newest runs. */
+/** Which keys there are: from the newest runs, and then from the oldest, which may have others. */
 function learn(experiment: string, setKeys: (keys: Keys) => void, setEmpty: (empty: boolean) => void): () => void {
   const controller = new AbortController();
-  const search = { experiment_id: experiment, limit: 60, total: "false", lifecycle: "all" };
-  api.runs(search, controller.signal).then(({ runs }) => {
-    setKeys(keysOf(runs));
+  const search = { experiment_id: experiment, limit: LEARNT, total: "false", lifecycle: "all" };
+  const read = async (): Promise<void> => {
+    const { runs } = await api.runs(search, controller.signal);
+    const newest = keysOf(runs);
+    setKeys(newest);
     setEmpty(runs.length === 0);
-  }, (error) => {
+    if (runs.length < LEARNT) return;
+    const oldest = await api.runs({ ...search, order_by: "attributes.start_time ASC" }, controller.signal);
+    setKeys(joined(newest, keysOf(oldest.runs)));
+  };
+  read().catch((error: unknown) => {
     if (!api.isAbort(error)) sayError(error);
   });
   return () => controller.abort();
+}
+
+function joined(some: Keys, more: Keys): Keys {
+  const both = (a: string[], b: string[]): string[] => [...new Set([...a, ...b])];
+  return { params: both(some.params, more.params), metrics: both(some.metrics, more.metrics), tags: both(some.tags, more.tags) };
 }
 
 function live(table: Table, query: () => Parameters<Table["load"]>[0], relearn: () => void): () => void {
@@ -189,7 +208,7 @@ function Finder({ table, columns, keys, chosen, onDone, query }: FinderProps): J
           <option value="active">Not deleted</option><option value="deleted">Deleted</option><option value="all">All</option>
         </select>
         {keys && <ColumnChooser keys={keys} columns={columns} />}
-        <button type="button" onClick={() => void saveCsv(table, columns, query)}>CSV</button>
+        <button type="button" title="Every row that matches, as a file" onClick={() => void saveCsv(table, columns)}>CSV</button>
         <a class="button" href={sweep} title="Parallel coordinates, scatter and importance over all runs found">Sweep</a>
         <span class="quiet count">{total === null ? "" : plural(total, "run")}{hidden > 0 && <> · <button type="button" class="link" onClick={() => set({ hide: null })}>show {hidden} hidden</button></>}</span>
       </div>
@@ -201,17 +220,9 @@ function Finder({ table, columns, keys, chosen, onDone, query }: FinderProps): J
 const MAX_CSV = 20_000;
 
 /** Every row that matches, not only those on screen. */
-async function saveCsv(table: Table, columns: Column[], query: FinderProps["query"]): Promise<void> {
-  const runs: Run[] = [];
-  let cursor: string | null = "";
+async function saveCsv(table: Table, columns: Column[]): Promise<void> {
   try {
-    while (cursor !== null && runs.length < MAX_CSV) {
-      const { experiment, filter, order, lifecycle, status, keys } = query;
-      const page = await api.runs({ experiment_id: experiment, filter, order_by: order, lifecycle, status, keys, limit: 1000, total: "false", cursor });
-      runs.push(...page.runs);
-      cursor = page.next_cursor;
-    }
-    save("runs.csv", tableCsv(runs, columns, table), "text/csv");
+    save("runs.csv", tableCsv(await table.everyRun(MAX_CSV), columns, table), "text/csv");
   } catch (error) {
     sayError(error);
   }

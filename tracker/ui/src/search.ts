@@ -5,6 +5,9 @@ import type { Run } from "./wire";
 
 const LANGUAGE = /(\b(metrics|params|tags|attributes|param|metric|tag|attribute|run)\s*\.)|[<>=]|\b(like|ilike|in|is)\b\s*['"(]|^\s*not\b|\bstatus\b\s*=/i;
 
+/** Of the tags that plain words are looked for in. */
+const MOST_TAGS = 12;
+
 export function quoted(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
@@ -20,8 +23,9 @@ export function filterOf(text: string, tagKeys: string[]): string {
   if (!plain || LANGUAGE.test(plain)) return plain;
   return plain.split(/\s+/).map((word) => {
     const like = quoted(`%${word.replace(/[%_\\]/g, (c) => `\\${c}`)}%`);
-    const places = ["attributes.name", "attributes.description", "attributes.user_id", "attributes.run_id"];
-    const all = [...places, ...tagKeys.slice(0, 8).map((key) => keyed("tags", key))];
+    const places = ["attributes.name", "attributes.description", "attributes.user_id"];
+    if (/^[0-9a-f-]{8,}$/i.test(word)) places.push("attributes.run_id"); // shorter ones are in many ids by chance
+    const all = [...places, ...tagKeys.slice(0, MOST_TAGS).map((key) => keyed("tags", key))];
     return `(${all.map((place) => `${place} ILIKE ${like}`).join(" or ")})`;
   }).join(" and ");
 }
@@ -50,7 +54,7 @@ export function keysOf(runs: Run[]): Keys {
     for (const key of Object.keys(run.metrics)) metrics.add(key);
     for (const key of Object.keys(run.tags)) if (!HIDDEN_TAGS.test(key)) tags.add(key);
   }
-  const varied = [...params].sort(([a, x], [b, y]) => Number(y.size > 1) - Number(x.size > 1) || a.localeCompare(b));
+  const varied = [...params].sort(([a, x], [b, y]) => Number(y.size > 1) - Number(x.size > 1) || collate(a, b));
   return {
     params: varied.map(([key]) => key),
     metrics: byInterest([...metrics]),
@@ -60,15 +64,26 @@ export function keysOf(runs: Run[]): Keys {
 
 const WISHES = [/val.*loss|loss.*val/i, /loss/i, /(val|test).*(acc|auc|f1|score|error)/i, /acc|auc|f1|score|reward|error|rmse/i];
 
+/** Whether a metric is of the machine, not of the training: its steps are seconds then. */
+export function isSystem(key: string): boolean {
+  return /^system(\/|$)/.test(key);
+}
+
 export function interest(key: string): number {
-  if (/^system(\/|$)/.test(key)) return WISHES.length + 1;
+  if (isSystem(key)) return WISHES.length + 1;
   const found = WISHES.findIndex((wish) => wish.test(key));
   return found < 0 ? WISHES.length : found;
 }
 
+/** Whether a metric is a loss or a score, of which more or less is better. */
+export function isJudged(key: string): boolean {
+  return interest(key) < WISHES.length;
+}
+
 /** What people look at first, first: losses, scores, the rest, the system's. */
 export function byInterest(keys: string[]): string[] {
-  return keys.sort((a, b) => interest(a) - interest(b) || collate(a, b));
+  const ranks = new Map(keys.map((key) => [key, interest(key)]));
+  return keys.sort((a, b) => ranks.get(a)! - ranks.get(b)! || collate(a, b));
 }
 
 /** Whether less is better, by the name of a metric. */

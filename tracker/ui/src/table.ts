@@ -59,6 +59,21 @@ export class Table {
     }
   }
 
+  /** Every run that the search finds, up to `most`: with no parameter or metric but those of the table. */
+  async everyRun(most: number, keys = this.query?.keys): Promise<Run[]> {
+    const { experiment, filter, order, lifecycle, status } = this.query!;
+    const found: Run[] = [];
+    let cursor: string | null = "";
+    while (cursor !== null && found.length < most) {
+      const page: Awaited<ReturnType<typeof api.runs>> = await api.runs({
+        experiment_id: experiment, filter, order_by: order, lifecycle, status, keys, limit: 1000, total: "false", cursor,
+      });
+      found.push(...page.runs);
+      cursor = page.next_cursor;
+    }
+    return found;
+  }
+
   row(index: number): Run | undefined {
     return this.rows.get(index);
   }

@@ -1,0 +1,157 @@
+/** Which runs a comparison is of: chosen ones (`runs=`), or all that a search finds; followed live. */
+
+import { signal } from "@preact/signals";
+import * as api from "./api";
+import { ChartData } from "./chartdata";
+import { adopt } from "./colors";
+import { follow, type PointsEvent } from "./live";
+import { list, param } from "./route";
+import { keysOf, mainMetric, quoted } from "./search";
+import type { Run } from "./wire";
+
+export const MOST_CHOSEN = 200;
+const FEW = 12;
+const PAGE = 1_000;
+/** Of a sweep: enough to tell its keys, and to be on the screen at once. */
+const FIRST = 200;
+const MOST_FOUND = 10_000;
+const MOST_PARAMS = 60;
+const AT_ONCE = 4;
+const MOST_WIDE = 4;
+
+export class CompareState {
+  readonly data = new ChartData();
+  readonly runs = signal<Run[]>([]);
+  /** What runs have beyond the keys that a list of runs carries. */
+  readonly moreKeys = signal<string[]>([]);
+  readonly total = signal(0);
+  readonly loading = signal(true);
+  readonly error = signal("");
+  private controller = new AbortController();
+  private timer = 0;
+
+  open(): () => void {
+    let first = true;
+    const end = follow(null, () => {
+      if (!first) this.data.refresh();
+      first = false;
+    }, ({ kind, data }) => {
+      if (kind === "points") this.data.onPoints(data as unknown as PointsEvent);
+      const ours = this.runs.value.some((run) => run.run_id === data.run_id);
+      if (ours && kind !== "points" && kind !== "console") this.soon();
+      if (ours && kind === "points" && (data as unknown as PointsEvent).series.some(({ key }) => !this.knows(key))) this.soon();
+    });
+    return () => {
+      end();
+      clearTimeout(this.timer);
+      this.controller.abort();
+      this.data.close();
+    };
+  }
+
+  private knows(key: string): boolean {
+    return this.runs.value.some((run) => key in run.metrics);
+  }
+
+  private soon(): void {
+    this.timer ||= window.setTimeout(() => {
+      this.timer = 0;
+      void this.fetch();
+    }, 500);
+  }
+
+  async fetch(): Promise<void> {
+    this.controller.abort();
+    this.controller = new AbortController();
+    const { signal } = this.controller;
+    this.loading.value = true;
+    try {
+      this.runs.value = param("runs") ? await this.chosen() : await this.found();
+      this.loading.value = false;
+      this.error.value = "";
+      await this.readMoreKeys();
+    } catch (error) {
+      if (!api.isAbort(error)) this.error.value = (error as Error).message;
+    }
+    if (!signal.aborted) this.loading.value = false;
+  }
+
+  private async chosen(): Promise<Run[]> {
+    const wanted = param("runs").split(",").slice(0, MOST_CHOSEN).flatMap((part) => {
+      const [id, color] = part.split("~");
+      if (!id || !/^[0-9a-f-]{32,36}$/.test(id)) return [];
+      if (color) adopt(id, Number(color));
+      return [id.replaceAll("-", "")];
+    });
+    if (wanted.length > FEW) return this.many(wanted);
+    const found = await Promise.allSettled(wanted.map((id) => api.run(id, this.controller.signal)));
+    const failed = found.find((one) => one.status === "rejected");
+    const runs = found.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+    if (failed && !runs.length) throw failed.reason;
+    this.total.value = runs.length;
+    return runs;
+  }
+
+  /** A list carries a hundred keys of a run, a run a thousand; some have fifty thousand. */
+  private async readMoreKeys(): Promise<void> {
+    if (isSweep()) return;
+    const { signal } = this.controller;
+    const wide = this.runs.value.filter((run) => run.truncated).slice(0, MOST_WIDE);
+    const keys = new Set<string>();
+    for (const run of wide) {
+      await api.allSeries(run.run_id, (found) => found.forEach((one) => keys.add(one.key)), signal);
+      this.moreKeys.value = [...keys];
+    }
+  }
+
+  /** One request for all; a run then carries at most 100 of its keys. */
+  private async many(wanted: string[]): Promise<Run[]> {
+    const filter = `attributes.run_id IN (${wanted.map(quoted).join(", ")})`;
+    const page = await api.runs({ filter, lifecycle: "all", limit: 1000 }, this.controller.signal);
+    const places = new Map(wanted.map((id, place) => [id, place]));
+    this.total.value = page.runs.length;
+    return page.runs.sort((a, b) => places.get(a.run_id)! - places.get(b.run_id)!);
+  }
+
+  /** The newest at once; for what shows a sweep as a whole, then all of them, with only the keys it shows. */
+  private async found(): Promise<Run[]> {
+    const { signal } = this.controller;
+    const limit = isSweep() ? FIRST : PAGE;
+    const search = { experiment_id: param("experiment"), filter: param("q"), lifecycle: param("lifecycle"), limit };
+    const first = await api.runs(search, signal);
+    this.total.value = first.total ?? first.runs.length;
+    if (!isSweep() || this.total.value <= limit) return first.runs;
+    if (!this.runs.value.length) this.runs.value = first.runs;
+    const keys = neededKeys(first.runs);
+    const offsets: number[] = [];
+    for (let offset: number = limit; offset < Math.min(this.total.value, MOST_FOUND); offset += PAGE) offsets.push(offset);
+    const found = new Map(first.runs.map((run) => [run.run_id, run]));
+    const pages = new Map<number, Run[]>();
+    const reader = async (): Promise<void> => {
+      for (let offset = offsets.shift(); offset !== undefined; offset = offsets.shift()) {
+        pages.set(offset, (await api.runs({ ...search, offset, limit: PAGE, keys, total: "false" }, signal)).runs);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, reader));
+    for (const [, runs] of [...pages].sort(([a], [b]) => a - b)) for (const run of runs) if (!found.has(run.run_id)) found.set(run.run_id, run);
+    return [...found.values()];
+  }
+}
+
+const SWEEPS = ["parallel", "scatter"];
+
+function isSweep(): boolean {
+  return SWEEPS.includes(param("tab"));
+}
+
+/** What the page's search is made of: another text is another search. */
+export function searchText(): string {
+  const axes = isSweep() ? ["sweep", ...list("axis"), param("sx"), param("sy")] : [];
+  return ["runs", "experiment", "q", "lifecycle"].map((name) => param(name)).concat(axes).join("\0");
+}
+
+function neededKeys(runs: Run[]): string[] {
+  const { params, metrics } = keysOf(runs);
+  const named = [...list("axis"), param("sx"), param("sy")].flatMap((id) => /^(?:params|metrics)\.(.+)$/s.exec(id)?.[1] ?? []);
+  return [...new Set([...params.slice(0, MOST_PARAMS), mainMetric(metrics), ...named])].filter(Boolean);
+}
