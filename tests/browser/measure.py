@@ -1,7 +1,7 @@
 """What the pages cost in a real Chromium: ``python -m tests.browser.measure``.  One line of JSON.
 
 Times are milliseconds.  ``paint`` is the first contentful paint, ``ready`` is when the rows or
-lines are there, both from the beginning of the navigation.
+lines are on the screen, both from the beginning of the navigation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from tests.serving import serving
 POINTS = 1_000_000
 HOUR_S = 3_600
 METRICS = 20
+WIDE = 50_000
 _PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
+_FRAMES = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
+"""Two frames on, what was drawn is painted: the second waits for the first's."""
 _BYTES = "performance.getEntries().reduce((sum, e) => sum + (e.transferSize ?? 0), 0)"
 
 
@@ -43,11 +46,14 @@ def main() -> int:
                 client.long_run(f"run-{n:03d}", POINTS, n * 1_000 + 5, params={"seed": n % 5})
                 for n in range(options.lines)
             ]
-            print(json.dumps(measured(served.url, ids)))  # noqa: T201
+            with Client(served.url, "wide") as http:
+                wide = http.run("wide")
+                http.keys(wide, [f"layer{n % 100}/unit{n:05d}" for n in range(WIDE)])
+            print(json.dumps(measured(served.url, ids, wide)))  # noqa: T201
     return 0
 
 
-def measured(url: str, ids: list[str]) -> dict[str, Any]:
+def measured(url: str, ids: list[str], wide_run: str) -> dict[str, Any]:
     path = program("chromium", "chromium-browser", package="chromium libatomic1")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -55,6 +61,8 @@ def measured(url: str, ids: list[str]) -> dict[str, Any]:
         page = browser.new_page(viewport={"width": 1440, "height": 900}, bypass_csp=True)
         found = {
             "table": table(page, url),
+            "sweep": sweep(page, url),
+            "wide": wide(page, url, wide_run),
             "overlay": overlay(page, url, ids),
             "live": live(page, url),
         }
@@ -68,9 +76,37 @@ def opened(page: Page, address: str, ready: str) -> dict[str, float]:
         begun = time.perf_counter()
         page.goto(address, wait_until="commit")
         page.wait_for_function(ready, polling="raf")
+        page.evaluate(_FRAMES)
         took = (time.perf_counter() - begun) * 1_000
     page.wait_for_timeout(500)
     return {"paint": round(page.evaluate(_PAINT)), "ready": round(took)}
+
+
+def sweep(page: Page, url: str) -> dict[str, Any]:
+    """Parallel coordinates of every run."""
+    ready = (
+        "document.querySelector('h1')?.innerText === '10,000 runs' &&"
+        " document.querySelector('.sweep-chart canvas') !== null"
+    )
+    found: dict[str, Any] = opened(page, f"{url}/compare?tenant=sweeps&tab=parallel", ready)
+    found["bytes"] = page.evaluate(_BYTES)
+    return found
+
+
+def wide(page: Page, url: str, run_id: str) -> dict[str, Any]:
+    """A run with very many metrics: its first charts, all of its tree, and one metric found."""
+    address = f"{url}/runs/{run_id}?tenant=wide"
+    found: dict[str, Any] = opened(page, address, "document.querySelector('.chart-note b')")
+    begun = time.perf_counter()
+    page.goto(address, wait_until="commit")
+    whole = f"document.querySelector('.choice')?.innerText.includes('{WIDE:,}')"
+    page.wait_for_function(whole, polling="raf")
+    found["tree"] = round((time.perf_counter() - begun) * 1_000)
+    found["find"] = timed(
+        page, lambda: page.get_by_label("Find a metric").fill("unit12345"),
+        "document.querySelectorAll('.chart-note b').length === 1", "0",
+    )  # fmt: skip
+    return found
 
 
 def table(page: Page, url: str) -> dict[str, Any]:
@@ -95,6 +131,7 @@ def timed(page: Page, act: Any, done: str, before: str) -> int:
     begun = time.perf_counter()
     act()
     page.wait_for_function(done, polling="raf")
+    page.evaluate(_FRAMES)
     return round((time.perf_counter() - begun) * 1_000)
 
 

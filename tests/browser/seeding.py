@@ -112,6 +112,17 @@ class Client(httpx.Client):
         body = msgspec.msgpack.encode([wire.COLUMNS_FORMAT, series])
         self.call("POST", run_id, "/log-batch", content=body, headers=COLUMNAR)
 
+    def keys(self, run_id: str, keys: list[str]) -> None:
+        """One point for each key, at step 0: its number among them."""
+        step, time = np.zeros(1, "<i8").tobytes(), np.full(1, START, "<i8").tobytes()
+        for first in range(0, len(keys), 10_000):
+            series = [
+                [key, step, time, np.full(1, first + n, "<f8").tobytes()]
+                for n, key in enumerate(keys[first : first + 10_000])
+            ]
+            body = msgspec.msgpack.encode([wire.COLUMNS_FORMAT, series])
+            self.call("POST", run_id, "/log-batch", content=body, headers=COLUMNAR)
+
     def long_run(self, name: str, points: int, spike_at: int, **more: object) -> str:
         """A run with one long series, ``loss``, which has a single spike of 99."""
         rng = np.random.default_rng(spike_at)

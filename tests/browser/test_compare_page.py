@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Site
+from tests.browser.conftest import WAIT_MS, Site
 
 
 @pytest.fixture
@@ -71,6 +71,11 @@ def test_seeds_do_not_become_a_mean_and_a_band(chosen):
     told = chosen.locator(".tooltip")
     expect(told).to_contain_text("optimizer = adam")
     assert re.search(r"\d of [34] runs", told.inner_text())
+    legend = chosen.get_by_role("list", name="Groups")
+    expect(legend).to_contain_text("optimizer = adam 4 runs")
+    colors = "rows => rows.map(row => row.querySelector('line').getAttribute('stroke'))"
+    in_legend = legend.locator("li:has(line)").evaluate_all(colors)
+    assert in_legend == told.locator("div:has(> svg)").evaluate_all(colors)
 
 
 def test_a_run_cannot_be_taken_off_the_charts(chosen):
@@ -86,24 +91,62 @@ def test_a_sweep_has_no_overview(site, page):
     expect(page.locator(".count")).to_contain_text("3,334 runs")
     page.get_by_role("link", name="Sweep", exact=True).click()
     drawing = page.get_by_role("img", name=re.compile("Parallel coordinates of 3,334 runs"))
-    expect(drawing).to_be_visible()
+    expect(drawing).to_be_visible(timeout=WAIT_MS)
     assert drawn(page) > 1_000
     box = drawing.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 70, box["y"] + 100)  # the first axis: its upper part is kept
     page.mouse.down()
-    page.mouse.move(box["x"] + 70, box["y"] + 40, steps=4)
+    page.mouse.move(box["x"] + 70, box["y"] + 30, steps=4)
     page.mouse.up()
     expect(page).to_have_url(re.compile("keep="))
-    expect(page.get_by_text(re.compile(r"^\d[\d,]* runs of 3,334"))).not_to_contain_text(
-        "3,334 runs of"
-    )
+    kept = page.get_by_text(re.compile(r"^\d[\d,]* runs of 3,334"))
+    expect(kept).to_contain_text(re.compile("^8\\d\\d runs of"))  # the deepest quarter
+    told = kept.inner_text()
+    page.reload()  # a link shows the same
+    expect(kept).to_have_text(told, timeout=WAIT_MS)
+    page.get_by_role("button", name="Keep all").click()
+    expect(kept).to_contain_text("3,334 runs of")
+
+
+def test_a_sweep_of_ten_thousand_lacks_runs(site, page):
+    page.goto(f"{site.url}/compare?tenant=sweeps&tab=scatter&sx=params.lr")
+    expect(page.get_by_role("heading", name="10,000 runs")).to_be_visible(timeout=WAIT_MS)
+    drawing = page.get_by_role("img", name="val/loss against lr")
+    expect(page.locator(".sweep-chart[aria-busy=false]")).to_be_visible()
+    expect(drawing.locator("canvas").first).to_be_visible()
+    box = drawing.bounding_box()
+    assert box is not None
+    reading = page.locator(".reading b")
+    for at in range(40):  # down the middle until a run is met
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 420 - at * 10)
+        if reading.count():
+            break
+    expect(reading).to_have_text(re.compile(r"^(adam|lion|sgd)-\d{5}$"))
+    name = reading.inner_text()
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+
+
+@pytest.mark.parametrize("tab", ["parallel", "scatter"])
+def test_a_sweeps_chart_is_no_picture(site, page, tab):
+    page.goto(f"{site.url}/compare?tenant=sweeps&q=attributes.name+LIKE+'%-0012%'&tab={tab}")
+    expect(page.locator(".sweep-chart[aria-busy=false]")).to_be_visible()
+    for kind, head in (("PNG", b"\x89PNG"), ("SVG", b"<svg")):
+        page.get_by_label("Save this chart").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"Save as {kind}").click()
+        body = download.value.path().read_bytes()
+        assert body.startswith(head), kind
+    assert "val/loss" in body.decode()
 
 
 def drawn(page: Page) -> int:
     """How many pixels of the canvas have ink."""
+    page.wait_for_timeout(500)
     count: int = page.evaluate(
-        """() => { const c = document.querySelector('canvas');
+        """() => { const c = document.querySelector('.sweep-chart canvas');
             const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
             let n = 0; for (let i = 3; i < d.length; i += 4) if (d[i]) n++; return n; }"""
     )

@@ -21,14 +21,15 @@ def points(page: Page, metric: str) -> int:
     return int(page.locator(f"[data-metric='{metric}'] .plot").get_attribute("data-points") or 0)
 
 
-def hovered(page: Page, metric: str, share: float) -> str:
-    """What the tooltip says at a share of a chart's width."""
+def hovered(page: Page, metric: str, share: float, height: float = 0.5) -> str:
+    """What the tooltip says at a share of a chart's width, and of its height from the top."""
     area = page.locator(f"[data-metric='{metric}'] .u-over")
     area.scroll_into_view_if_needed()
     box = area.bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
-    page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2 + 1)
+    x, y = box["x"] + box["width"] * share, box["y"] + box["height"] * height
+    page.mouse.move(x, y)
+    page.mouse.move(x, y + 1)
     return page.locator(".tooltip").inner_text()
 
 
@@ -104,7 +105,9 @@ def test_a_spike_among_a_million_points_is_not_on_the_screen(site, page):
     page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long")
     expect(page.locator("[data-metric='loss'] .chart-note")).to_contain_text("pts")
     assert 0 < points(page, "loss") < 4_000
-    assert "99" in hovered(page, "loss", SPIKE / POINTS)
+    told = hovered(page, "loss", SPIKE / POINTS, height=0.05)
+    assert f"step {SPIKE} ·" in told
+    assert re.search(r"\n99\n.* … 99 in \d[\d,]+ points", told)
 
 
 def test_zoom_shows_buckets_where_every_point_has_room(site, page):
@@ -128,8 +131,11 @@ def test_a_drag_does_not_zoom_or_a_double_click_does_not_undo_it(site, page):
     low, high = (float(part) for part in page.url.split("zoom=")[1].split("&")[0].split(","))
     assert 580_000 < low < 620_000
     assert 680_000 < high < 720_000
+    note = page.locator("[data-metric='loss'] .chart-note")
+    expect(note).to_have_attribute("title", re.compile(r"^1\d\d,\d{3} points as"))
     page.locator("[data-metric='loss'] .u-over").dblclick()
     expect(page).not_to_have_url(re.compile("zoom="))
+    expect(note).to_have_attribute("title", re.compile("^1,000,000 points as"))
 
 
 def test_log_smoothing_and_axes_are_not_in_the_address(site, page):
@@ -179,18 +185,20 @@ def test_a_series_as_csv_lacks_points(site, page):
 def test_fifty_thousand_metrics_stop_the_page(site, page):
     with site.client("wide") as http:
         run_id = http.run("wide")
-        for first in range(0, 20_000, 5_000):
-            batch = [
-                {"key": f"layer{n % 100}/unit{n:05d}", "value": n, "timestamp": 1}
-                for n in range(first, first + 5_000)
-            ]
-            http.call("POST", run_id, "/log-batch", json={"metrics": batch})
+        http.keys(run_id, [f"layer{n % 250}/unit{n:05d}" for n in range(50_000)])
     page.goto(f"{site.url}/runs/{run_id}?tenant=wide")
-    expect(page.locator(".choice").first).to_contain_text("20,000")
-    assert page.locator(".chart").count() < 2_500
+    first = page.locator(".plot").first
+    expect(first).to_have_attribute("data-points", "1")  # before the others are even known
+    tree = page.get_by_role("navigation", name="Metrics")
+    expect(tree.locator(".choice").first).to_contain_text("50,000")
+    expect(tree).to_contain_text("and 50 more")
+    assert page.locator(".chart").count() < 100
     page.get_by_label("Find a metric").fill("unit12345")
     expect(page.locator(".chart")).to_have_count(1)
     expect(page.locator(".chart-note b")).to_have_attribute("title", "12345")
+    expect(tree.locator(".choice")).to_have_text(["All 1", "layer95 1"])
+    page.goto(f"{site.url}/compare?tenant=wide&runs={run_id}")
+    expect(tree.locator(".choice").first).to_contain_text("50,000")
 
 
 def test_system_metrics_are_not_beside_the_training(site, page):
@@ -200,6 +208,25 @@ def test_system_metrics_are_not_beside_the_training(site, page):
     expect(page.locator(".group[aria-label='system/gpu/0']")).to_be_attached()
     page.get_by_role("button", name=re.compile("^system")).click()
     expect(page.locator(".chart")).to_have_count(4)
+
+
+def test_zoom_by_steps_cuts_the_machines_seconds(site, page):
+    """The SDK's system metrics count seconds: a stretch of steps is none of theirs."""
+    with site.client("machine") as http:
+        run_id = http.run("watched", start_time=1_790_000_000_000)
+        times = 1_790_000_000_000 + np.arange(60) * 1_000
+        http.points(run_id, "loss", np.linspace(1, 0, 600), 0, times.repeat(10))
+        http.points(run_id, "system/cpu_percent", np.arange(60.0), 0, times)
+    page.goto(f"{site.url}/runs/{run_id}?tenant=machine&zoom=300,310")
+    note = page.locator("[data-metric='loss'] .chart-note")
+    expect(note).to_have_attribute("title", re.compile(r"^1\d points, every one drawn"))
+    assert points(page, "system/cpu_percent") == 60
+    assert hovered(page, "system/cpu_percent", 0.0).startswith("step 0 ·")
+    page.goto(f"{site.url}/runs/{run_id}?tenant=machine")
+    expect(page.locator("[data-metric='loss'] .plot")).to_have_attribute("data-points", "600")
+    zoomed(page, "system/cpu_percent", 0.5, 0.75)
+    expect(page).to_have_url(re.compile(r"x=relative&zoom=(29|30)\.000,4[45]\.000"))
+    expect(note).to_have_attribute("title", re.compile(r"^1[5-9]\d points, every one drawn"))
 
 
 def test_the_tail_of_a_crashed_run_is_not_seen(site, page):

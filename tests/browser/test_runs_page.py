@@ -8,7 +8,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import RUNS, Site
+from tests.browser.conftest import RUNS, WAIT_MS, Site
 from tests.browser.seeding import ODD
 
 SOON_MS = 5_000
@@ -89,6 +89,16 @@ def test_last_weeks_run_is_not_found_by_name_or_note(table, words):
     expect(table.locator("[data-row='0'] .name")).to_contain_text(f"{ODD:05d}")
 
 
+def test_a_tag_of_an_old_run_is_not_found(site, page):
+    with site.client("tags") as http:
+        http.run("ancient", tags={"campaign": "winter"}, start_time=1)
+        for n in range(70):
+            http.run(f"recent-{n}", tags={"team": "x"})
+    page.goto(f"{site.url}/?tenant=tags&q=winter")
+    expect(page.locator(".count")).to_contain_text("1 run")
+    expect(page.locator("[data-row='0'] .name")).to_have_text("ancient")
+
+
 def test_a_tag_is_not_found_by_its_value(table):
     table.get_by_role("searchbox").fill("vision")
     expect(table.locator(".count")).to_contain_text("5,000 runs", timeout=SOON_MS)
@@ -120,6 +130,20 @@ def test_what_is_chosen_cannot_be_hidden_tagged_deleted_or_restored(site, page):
     page.get_by_role("button", name="Restore", exact=True).click()
     page.get_by_label("Deleted runs").select_option("active")
     expect(page.locator(".count")).to_contain_text("3 runs")
+
+
+def test_a_bulk_stops_at_the_rows_that_were_scrolled_to(site, page):
+    with site.client("many") as http:
+        for n in range(250):
+            http.run(f"run-{n:03d}", tags={"kind": "debug" if n % 5 else "kept"})
+    page.goto(f"{site.url}/?tenant=many&q=tags.kind+%3D+'debug'")
+    expect(page.locator(".count")).to_contain_text("200 runs")
+    page.get_by_label("Choose all rows").click()
+    expect(page.get_by_role("toolbar", name="Chosen runs")).to_contain_text("200 runs")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_text("Deleted 200 runs")).to_be_visible(timeout=WAIT_MS)
+    page.get_by_role("searchbox").fill("")
+    expect(page.locator(".count")).to_contain_text("50 runs")
 
 
 def test_a_link_shows_something_else_to_a_colleague(table, context):

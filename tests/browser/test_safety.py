@@ -121,12 +121,11 @@ def address(site: Site, name: str) -> str:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", ADDRESSES)
-def test_a_page_shuts_somebody_out(site, page, pictures, name, theme):
-    """axe-core finds nothing serious; and the page as a picture, to be looked at."""
+def test_a_page_shuts_somebody_out(site, page, name, theme):
+    """axe-core finds nothing serious."""
     page.emulate_media(color_scheme=theme)
     page.goto(address(site, name))
-    page.wait_for_timeout(1_500)
-    page.screenshot(path=pictures / f"{name}-{theme}.png")
+    page.wait_for_timeout(1_000)
     page.evaluate(AXE.read_text())
     found: dict[str, Any] = page.evaluate("axe.run({resultTypes: ['violations']})")
     serious = [
@@ -138,9 +137,8 @@ def test_a_page_shuts_somebody_out(site, page, pictures, name, theme):
 
 
 @pytest.mark.parametrize("name", ["runs", "run", "compare"])
-def test_a_page_does_not_fit_a_phone(site, page, pictures, name):
+def test_a_page_does_not_fit_a_phone(site, page, name):
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(address(site, name))
-    page.wait_for_timeout(1_500)
-    page.screenshot(path=pictures / f"{name}-phone.png")
+    page.wait_for_timeout(1_000)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -64,6 +64,12 @@ async def test_an_asset_is_missing_or_asked_for_again(http):
     assert total < 300_000
 
 
+def test_the_sources_are_in_the_wheel():
+    built = [path for path in pages.FOLDER.rglob("*") if path.is_file()]
+    assert {path.suffix for path in built} <= {".css", ".html", ".js", ".svg"}
+    assert not [path for path in built if b"sourceMappingURL" in path.read_bytes()]
+
+
 async def test_a_file_is_sent_larger_than_it_need_be(http):
     plain = await http.get("/", headers={"Accept-Encoding": "identity"})
     packed = await http.get("/", headers={"Accept-Encoding": "gzip, br"})

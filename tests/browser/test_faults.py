@@ -1,0 +1,91 @@
+"""The server goes and comes back; runs are gone, deleted, another tenant's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.seeding import Client
+from tests.serving import serving
+
+RECONNECT_MS = 15_000
+"""The page tries every two seconds; a server on a busy machine takes some to start."""
+
+
+@pytest.fixture
+def shaken(context: BrowserContext) -> Iterator[Page]:
+    """A page whose requests may fail: Chromium reports each.  Errors of scripts fail the test."""
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
+    yield page
+    page.close()
+    assert errors == []
+
+
+def test_a_page_does_not_go_on_when_the_server_is_there_again(shaken, tmp_path):
+    page = shaken
+    data = tmp_path / "data"
+    with serving(data) as served, Client(served.url, "outage") as http:
+        run_id, port = http.run("through it all"), served.port
+        http.points(run_id, "loss", np.arange(5.0))
+        page.goto(f"{served.url}/runs/{run_id}?tenant=outage")
+        plot = page.locator("[data-metric='loss'] .plot")
+        expect(plot).to_have_attribute("data-points", "5")
+        expect(page.locator(".live.live")).to_be_visible()
+    expect(page.locator(".live")).to_have_text("no answer, trying again", timeout=RECONNECT_MS)
+    with serving(data, port=port) as served, Client(served.url, "outage") as http:
+        http.points(run_id, "loss", np.arange(5.0, 8.0), 5)
+        expect(page.locator(".live.live")).to_be_visible(timeout=RECONNECT_MS)
+        expect(plot).to_have_attribute("data-points", "8", timeout=RECONNECT_MS)
+        http.points(run_id, "loss", np.array([8.0]), 8)
+        expect(plot).to_have_attribute("data-points", "9", timeout=RECONNECT_MS)
+        assert "Traceback" not in served.errors
+
+
+def test_a_page_that_found_no_server_stays_blank(shaken, tmp_path):
+    """The page itself is there (a cache, a proxy), its data is not: it says so, and goes on."""
+    page = shaken
+    with serving(Path(tmp_path) / "data") as served, Client(served.url, "late") as http:
+        run_id = http.run("late")
+        http.points(run_id, "loss", np.arange(3.0))
+        page.route(re.compile("/api/"), lambda route: route.abort())
+        page.goto(f"{served.url}/runs/{run_id}?tenant=late")
+        expect(page.get_by_role("heading", name="The run cannot be read")).to_be_visible()
+        expect(page.get_by_role("alert").last).to_contain_text("The server does not answer")
+        page.unroute(re.compile("/api/"))
+        page.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("heading", name="late")).to_be_visible()
+        plot = page.locator("[data-metric='loss'] .plot")
+        expect(plot).to_have_attribute("data-points", "3", timeout=RECONNECT_MS)
+
+
+@pytest.mark.parametrize("tenant", ["sweeps", "nobody"])
+def test_a_run_of_another_tenant_or_none_is_an_empty_page(site, shaken, tenant):
+    asked: list[str] = []
+    shaken.on("request", lambda request: asked.append(request.url))
+    shaken.goto(f"{site.url}/runs/{site.long[0]}?tenant={tenant}")
+    expect(shaken.get_by_role("heading", name="No such run")).to_be_visible()
+    expect(shaken.get_by_role("alert")).to_contain_text(f"Tenant {tenant} has no run")
+    shaken.wait_for_timeout(3_000)
+    assert len([url for url in asked if "/events" in url]) == 1  # nobody goes on asking
+    shaken.get_by_role("link", name="All runs").click()
+    expect(shaken).to_have_url(f"{site.url}/?tenant={tenant}")
+
+
+def test_a_run_that_is_deleted_elsewhere_looks_alive(site, page):
+    with site.client("deleted") as http:
+        run_id = http.run("short-lived")
+        http.points(run_id, "loss", np.arange(3.0))
+        page.goto(f"{site.url}/runs/{run_id}?tenant=deleted")
+        expect(page.get_by_role("button", name="Stop")).to_be_visible()
+        http.delete(f"/api/v1/experiments/runs/{run_id}").raise_for_status()
+        expect(page.locator(".run-head .status")).to_have_text("deleted")
+        expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+        page.get_by_role("button", name="Restore").click()
+        expect(page.locator(".run-head .status")).to_have_text("running")
