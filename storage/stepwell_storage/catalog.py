@@ -65,7 +65,7 @@ class Catalog:
         self._after_commit = after_commit
         self._by_name: dict[str, Experiment] = {}
         self._by_id: dict[str, Experiment] = {}
-        self._run_ids = Counter("run")
+        self.run_ids = Counter("run")
         self.any_purged = False
 
     # --- experiments ---------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class Catalog:
         await self._names.learn(tx, [k for j in jobs for k in (*j.new.params, *j.new.tags)])
         now = now_ms()
         rows, params, tags, states = [], [], [], []
-        for number, job in zip(await self._run_ids.take(tx, len(jobs)), jobs, strict=True):
+        for number, job in zip(await self.run_ids.take(tx, len(jobs)), jobs, strict=True):
             new, experiment = job.new, job.experiment
             assert experiment is not None
             rows.append(
@@ -345,10 +345,10 @@ class Catalog:
             publish(run_id, _LIFE_EVENT[change.lifecycle], {})
 
     def commit(self) -> None:
-        self._run_ids.commit()
+        self.run_ids.commit()
 
     def rollback(self) -> None:
-        self._run_ids.rollback()
+        self.run_ids.rollback()
 
 
 def _end_time(change: RunChange, status: str, end: int | None, now: int) -> int | None:

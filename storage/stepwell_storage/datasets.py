@@ -51,7 +51,7 @@ async def _link(
     _, run, experiment, lifecycle, _ = rows[0]
     if lifecycle == "deleted":
         raise Conflict(f"run {run_id} is deleted; restore it to log into it")
-    numbers = await _numbers(tx, experiment, datasets)
+    numbers = await numbers_of(tx, experiment, datasets)
     linked = {number for (number,) in await tx.fetch(sql.datasets_of_run, (run,))}
     for use in datasets:
         number = numbers[use.dataset.name, use.dataset.digest]
@@ -65,7 +65,7 @@ async def _link(
     await tx.executemany(sql.use_model, uses)
 
 
-async def _numbers(
+async def numbers_of(
     tx: Transaction, experiment: int, uses: Sequence[DatasetUse]
 ) -> dict[tuple[str, str], int]:
     """Each dataset's number; one that is new to the experiment is made."""

@@ -39,12 +39,12 @@ class Models:
         """``deleted`` finds it even when it was deleted."""
         async with self._read(settled=False) as reader:
             number = await _number(reader, model_id, deleted=deleted)
-            return (await _hydrate(reader, [number]))[0]
+            return (await hydrate(reader, [number]))[0]
 
     async def search(self, query: ListQuery) -> ModelPage:
         async with self._read(settled=False) as reader:
             numbers, cursor = await listing.find(reader, listing.MODELS, query)
-            return ModelPage(await _hydrate(reader, numbers), cursor)
+            return ModelPage(await hydrate(reader, numbers), cursor)
 
     async def require(self, model_ids: Sequence[str]) -> None:
         """Raises NotFound, which names the first of them that does not exist."""
@@ -112,13 +112,16 @@ class Models:
             for model_id, m in metrics:
                 if model_id not in numbers:
                     raise NotFound(model_id)
-                rows.append(
-                    (numbers[model_id], m.key, m.timestamp, m.step, m.run_id, ordered(m.value),
-                     m.dataset_name, m.dataset_digest)
-                )  # fmt: skip
+                rows.append(metric_row(numbers[model_id], m))
             await tx.executemany(sql.insert_model_metric, rows)
 
         await self._change(work)
+
+
+def metric_row(model: int, m: ModelMetric) -> tuple[int | str, ...]:
+    """The columns of ``insert_model_metric``."""
+    return (model, m.key, m.timestamp, m.step, m.run_id, ordered(m.value),
+            m.dataset_name, m.dataset_digest)  # fmt: skip
 
 
 async def _create(tx: Transaction, new: NewModel) -> None:
@@ -153,7 +156,7 @@ async def _known(reader: Reader, model_ids: Sequence[str]) -> dict[str, int]:
     return found
 
 
-async def _hydrate(reader: Reader, numbers: Sequence[int]) -> list[Model]:
+async def hydrate(reader: Reader, numbers: Sequence[int]) -> list[Model]:
     found: dict[int, Model] = {}
     for some in pages(numbers):
         for number, *row in await reader.fetch(in_list(sql.models, len(some)), some):

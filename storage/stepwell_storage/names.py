@@ -89,7 +89,7 @@ class Names:
         self._counter.rollback()
 
 
-def pages(items: Sequence[T], size: int = _PAGE) -> Iterable[list[T]]:
+def pages(items: Iterable[T], size: int = _PAGE) -> Iterable[list[T]]:
     """``items`` in lists that fit one statement's binds."""
     rest = iter(items)
     while page := list(islice(rest, size)):

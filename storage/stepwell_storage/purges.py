@@ -121,7 +121,7 @@ class Purges:
         """Purge what was deleted before a time (ms since the epoch) and not restored since."""
         found = Expired()
         async with self._read(settled=False) as reader:
-            experiments = await reader.fetch(sql.expired_experiments, (before_ms,))
+            experiments = await reader.fetch(sql.expired_experiments, (before_ms, before_ms))
         for (experiment_id,) in experiments:
             try:
                 await self.experiment(experiment_id)

@@ -40,10 +40,10 @@ select id, model_id from model where experiment = ? limit ?;
 -- expired_runs: deleted before a time
 select run_id, id from run where deleted_at is not null and deleted_at < ? limit ?;
 
--- expired_experiments: deleted before a time; not Default, and none of which a run was restored
+-- expired_experiments: deleted before a time; not Default, and none of which a run was restored or deleted later
 select experiment_id from experiment e
 where lifecycle = 'deleted' and updated_at < ? and number > 0
-and not exists (select 1 from run r where r.experiment = e.number and r.lifecycle = 'active');
+and not exists (select 1 from run r where r.experiment = e.number and (r.lifecycle = 'active' or r.deleted_at >= ?));
 
 -- expired_models: deleted before a time
 select id, model_id from model where deleted_at is not null and deleted_at < ?;

@@ -6,7 +6,7 @@ A statement begins with ``-- name: text of what it is for`` and ends where the n
 import re
 from importlib import resources
 
-FILES = ("queries.sql", "purges.sql")
+FILES = ("queries.sql", "purges.sql", "queries_port.sql")
 _HEAD = re.compile(r"^-- (\w+):.*$", re.MULTILINE)
 
 

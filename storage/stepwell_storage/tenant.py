@@ -26,6 +26,7 @@ from stepwell_storage.errors import (
 )
 from stepwell_storage.events import Events
 from stepwell_storage.folders import disk_errors
+from stepwell_storage.imports import Imports
 from stepwell_storage.journal import LogJob
 from stepwell_storage.models import Models
 from stepwell_storage.points import Points
@@ -76,6 +77,7 @@ class Tenant:
         self.models = Models(self._change, self._read)
         self.registry = Registry(self._change, self._read)
         self.purges = Purges(self._change, self._read, writer, self.artifacts, folder)
+        self.imports = Imports(self._submit, self._read, writer)
         self._committer: Committer | None = None
 
     @classmethod
@@ -144,6 +146,16 @@ class Tenant:
                 await self.settle()
         self.read_at = time.monotonic()
         async with self._database.snapshot() as reader:
+            yield reader
+
+    @contextlib.asynccontextmanager
+    async def whole(self, timeout_s: float = 86_400.0) -> AsyncIterator[Reader]:
+        """A snapshot of everything acknowledged so far, for what reads a tenant whole.
+
+        While it is held the WAL grows; it ends after ``timeout_s`` with Busy.
+        """
+        await self.settle()
+        async with self._database.snapshot(timeout_s) as reader:
             yield reader
 
     async def settle(self) -> None:

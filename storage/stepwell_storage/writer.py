@@ -159,7 +159,7 @@ class Writer:
 
     async def _dispatch(self, tx: Transaction, kind: type[Job], jobs: list[Any]) -> None:
         if kind is LogJob:
-            await self._log(tx, jobs)
+            await self.log(tx, jobs)
         elif kind is CreateRun:
             await self.catalog.create_runs(tx, jobs)
         else:
@@ -173,7 +173,8 @@ class Writer:
         """What is remembered once this group is committed; forgotten when it is rolled back."""
         self._effects.append(effect)
 
-    async def _log(self, tx: Transaction, jobs: list[LogJob]) -> None:
+    async def log(self, tx: Transaction, jobs: list[LogJob]) -> None:
+        """Write the batches that can be; the others' jobs have failed."""
         for run in {job.run for job in jobs if job.run.keys is None}:
             rows = await tx.fetch(sql.keys_of_run, (run.id,))
             run.keys = {key for (key,) in rows} | self.window.keys_of(run.id)
