@@ -13,8 +13,15 @@ from stepwell_tracker.cli import DONE, WRONG_USE, run_function
 
 Kinds = Mapping[str, tuple[str, str]]
 
-EXPORTS: Kinds = {}
-IMPORTS: Kinds = {}
+EXPORTS: Kinds = {
+    "mlflow": ("a store that MLflow itself opens", "stepwell_tracker.cli_export_mlflow:main"),
+}
+IMPORTS: Kinds = {
+    "mlflow": (
+        "runs and everything of them from MLflow's store",
+        "stepwell_tracker.cli_import_mlflow:main",
+    ),
+}
 
 
 def export(arguments: list[str]) -> int:

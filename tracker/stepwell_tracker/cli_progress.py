@@ -55,6 +55,11 @@ class Progress:
             self._shown = now
             self._show(self._line(what, now - self._started))
 
+    def begin(self, label: str, total: int | None = None) -> None:
+        """The next part of a command: counted from nothing."""
+        self.label, self.total, self.done = label, total, 0
+        self._started = self._clock()
+
     def clear(self) -> None:
         """Take the bar away, so that a line can be printed in its place."""
         if self._terminal:

@@ -1,0 +1,1 @@
+"""To and from other trackers' stores, without their code."""
