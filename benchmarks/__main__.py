@@ -17,6 +17,7 @@ from benchmarks import (
     ingest,
     mixed,
     mlflow_api,
+    porting,
     reads,
     searching,
     tenants,
@@ -40,6 +41,7 @@ GROUPS: dict[str, Callable[[Plan], Iterator[Result]]] = {
     "search": searching.searches,
     "disk": disk.disk,
     "growth": growth.growth,
+    "import": porting.porting,
     "sustained": footprint.sustained,
     "tenants": tenants.tenants,
 }

@@ -23,6 +23,7 @@ from stepwell_tracker.cli_client import BASE
 from stepwell_tracker.cli_kinds import EXPORTS, IMPORTS
 from tests.end_to_end.conftest import Http
 from tests.serving import Served, serving
+from tests.tracker.mlflow_stores import database
 
 FIRST, SECOND = "018d9c4230808f13be8df00000000000", "018d9c4230808f13be8df00000000001"
 GROUPS = {"export": EXPORTS, "import": IMPORTS}
@@ -107,6 +108,10 @@ def test_the_example_of_each_help_text_works(
     assert " ".join(words).startswith(f"stepwell {name}")
     shutil.copytree(stored, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    if name.endswith("mlflow"):
+        database(tmp_path / "mlflow.db")
+    if name == "export mlflow":
+        assert command("import", "mlflow", "--source", "mlflow.db")[0] == 0
     arguments = [server.url if word == "http://127.0.0.1:7837" else word for word in words[1:]]
     code, out, err = command(*arguments)
     assert code == 0, err
