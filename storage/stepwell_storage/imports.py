@@ -8,7 +8,8 @@ points go through the journal as logged ones do.
 What was deleted elsewhere is deleted here from now on: the time for which it is kept begins anew.
 
 The ledger stands in ``meta``: ``imported run <id>`` is the fingerprint of the source's run, 0 while
-unfinished; ``imported experiment <number> <name>`` is the number that it has here.
+unfinished; ``imported experiment <number> <name>`` is the number that it has here; ``imported file
+of <run or model>/<path>`` is the beginning of its SHA-256, 0 while it is copied.
 """
 
 from __future__ import annotations
@@ -109,6 +110,16 @@ class Imports:
         place, described = _place(number, name), _description(number, name)
         found = await self._meta([place, described])
         return (found[place], found.get(described)) if place in found else None
+
+    async def noted_file(self, owner: str, path: str) -> int | None:
+        """What was noted of a file of a run's or model's."""
+        name = _file(owner, path)
+        return (await self._meta([name])).get(name)
+
+    async def note_file(self, owner: str, path: str, said: int) -> None:
+        """Remember what was copied, or 0: that it is about to be."""
+        row = (_file(owner, path), said)
+        await self._submit(Append(lambda tx: tx.execute(sql.set_meta, row)))
 
     async def _meta(self, names: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -275,6 +286,10 @@ class Imports:
 
 def _place(number: int, name: str) -> str:
     return f"imported experiment {number} {name}"
+
+
+def _file(owner: str, path: str) -> str:
+    return f"imported file of {owner}/{path}"
 
 
 def _description(number: int, name: str) -> str:

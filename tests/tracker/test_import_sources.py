@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stepwell_storage.artifacts import ArtifactFile
 from stepwell_storage.check import verify
 from stepwell_storage.exports import all_models, all_registered
 from stepwell_tracker.app import create_app
@@ -92,12 +93,8 @@ async def test_a_server_is_a_source(tmp_path: Path, capsys: pytest.CaptureFixtur
     first, second = tmp_path / "first", tmp_path / "second"
     assert await import_mlflow(database(tmp_path / "mlflow.db"), first) == 0
     async with Opened(first) as tenant:
-
-        async def chunks() -> AsyncIterator[bytes]:
-            yield b"words"
-
-        await tenant.artifacts.of_run(ONE).put("deep/größe 100%.txt", chunks())
-        await tenant.artifacts.of_model(MODEL).put("MLmodel", chunks())
+        await tenant.artifacts.of_run(ONE).put("deep/größe 100%.txt", one_chunk(b"words"))
+        await tenant.artifacts.of_model(MODEL).put("MLmodel", one_chunk(b"words"))
     app = create_app(Settings(data=first))
     async with app.router.lifespan_context(app), serving(app) as port:
         url = f"http://127.0.0.1:{port}"
@@ -106,8 +103,11 @@ async def test_a_server_is_a_source(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert await import_mlflow(f"{url}/", second, "--artifacts") == 0
         assert "0 runs new, 0 brought up to date, 3 here already" in capsys.readouterr().out
         assert await import_mlflow(url, tmp_path / "third", "--workspace", "nobody") == 0
-        assert await import_mlflow(f"{url}/nowhere", tmp_path / "fourth") == 1
+        assert await import_mlflow(f"{url}/nowhere", tmp_path / "fourth") == 2
         assert "does not answer as MLflow does" in capsys.readouterr().err
+    assert await import_mlflow(url, tmp_path / "fourth") == 3
+    assert "no server answers at http" in capsys.readouterr().err
+    assert not (tmp_path / "fourth").exists()
     for run_id in (ONE, TWO, GONE):
         here, there = await complete(second, run_id), await complete(first, run_id)
         assert (here.params, here.tags, here.datasets) == (there.params, there.tags, there.datasets)
@@ -143,10 +143,10 @@ async def test_credentials_come_from_the_environment(
     async with serving(app) as port:
         url = f"http://127.0.0.1:{port}"
         monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
-        assert await import_mlflow(url, tmp_path / "data") == 1
+        assert await import_mlflow(url, tmp_path / "data") == 2
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pass")
-        assert await import_mlflow(url.replace("//", "//a:b@"), tmp_path / "data") == 1
+        assert await import_mlflow(url.replace("//", "//a:b@"), tmp_path / "data") == 2
     assert seen == ["Bearer secret", "Basic bWU6cGFzcw=="]
     said = capsys.readouterr()
     assert "wants credentials" in said.err
@@ -175,6 +175,71 @@ async def test_files_that_cannot_be_stored_are_told_of(
             async with await tenant.artifacts.of_run(ONE).open(name) as file:
                 read = await file.read(0, 4_000_000)
             assert hashlib.sha256(read).digest() == hashlib.sha256(b"x" * 3_000_000).digest()
+
+
+async def test_files_that_changed_in_the_source_follow_and_those_changed_here_stay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Of the same size, so that their bytes alone tell."""
+    source, data = database(tmp_path / "mlflow.db"), tmp_path / "data"
+    top = tmp_path / "mlartifacts" / "1" / ONE / "artifacts"
+    top.mkdir(parents=True)
+    for name in ("same", "theirs", "ours", "both"):
+        (top / name).write_text("old")
+    assert await import_mlflow(source, data, "--artifacts") == 0
+    assert line_of(capsys.readouterr().out, "files ")[1:3] == ["4", "4"]
+    (top / "theirs").write_text("new")
+    (top / "both").write_text("new")
+    await asyncio.sleep(0.01)
+    async with Opened(data) as tenant:
+        for name in ("ours", "both"):
+            await tenant.artifacts.of_run(ONE).put(name, one_chunk(b"own"))
+    for copied in (1, 0):
+        assert await import_mlflow(source, data, "--artifacts") == 0
+        said = capsys.readouterr().out
+        assert f"files: {copied} copied, {2 - copied} here already" in said
+        assert line_of(said, "files ")[1:3] == ["2", "2"]
+        for name in ("ours", "both"):
+            assert f"changed here since its import: file '{name}' of run {ONE}" in said
+    async with Opened(data) as tenant:
+        for name, text in (
+            ("same", b"old"),
+            ("theirs", b"new"),
+            ("ours", b"own"),
+            ("both", b"own"),
+        ):
+            async with await tenant.artifacts.of_run(ONE).open(name) as file:
+                assert await file.read(0, 9) == text
+
+
+async def test_a_file_that_does_not_read_back_is_a_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """A disk that keeps other bytes than it was given."""
+    source, data = database(tmp_path / "mlflow.db"), tmp_path / "data"
+    top = tmp_path / "mlartifacts" / "1" / ONE / "artifacts"
+    top.mkdir(parents=True)
+    (top / "a").write_text("words")
+    read = ArtifactFile.read
+
+    async def damaged(self: ArtifactFile, offset: int, count: int) -> bytes:
+        return (await read(self, offset, count)).replace(b"w", b"v")
+
+    monkeypatch.setattr(ArtifactFile, "read", damaged)
+    assert await import_mlflow(source, data, "--artifacts") == 1
+    said = capsys.readouterr().out
+    assert f"PROBLEM: file 'a' of run {ONE} is not copied: it does not read back" in said
+    assert line_of(said, "files ")[1:] == ["1", "0", "0000000000000000", "NO"]
+
+
+async def one_chunk(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def line_of(said: str, begin: str) -> list[str]:
+    """The words of the report's line."""
+    [line] = [line for line in said.splitlines() if line.startswith(begin)]
+    return line.split()
 
 
 def test_an_import_may_be_killed_at_any_moment(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

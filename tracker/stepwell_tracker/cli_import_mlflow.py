@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     try:
         source = open_source(options.source, wanted)
     except SourceError as error:
-        fail(clean(str(error)), WRONG_USE)
+        fail(clean(str(error)), WRONG_USE if error.answers else UNREACHABLE)
     try:
         imported = asyncio.run(_import(options, source))
     except SourceError as error:

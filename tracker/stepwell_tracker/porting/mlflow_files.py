@@ -53,7 +53,11 @@ class FileSource:
         self._options = options
         self._folders: dict[str, Path] = {}
         if not root.is_dir():
-            raise SourceError(f"there is no folder or file {root}")
+            raise SourceError(
+                f"{root} is neither an SQLite database nor a folder mlruns"
+                if root.exists()
+                else f"there is no folder or file {root}"
+            )
         self._experiments = [
             folder
             for parent in (root, root / ".trash")

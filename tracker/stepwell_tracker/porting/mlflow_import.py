@@ -11,7 +11,7 @@ from typing import Final
 from stepwell_storage.records import Experiment, Model, ModelVersion, RegisteredModel
 from stepwell_storage.store import Store
 from stepwell_storage.tenant import Tenant
-from stepwell_tracker.porting.files import Copied, copy
+from stepwell_tracker.porting.files import Copied, FileImport, Owner
 from stepwell_tracker.porting.importing import Outcome, RunImport
 from stepwell_tracker.porting.local_files import PROXIED, Elsewhere
 from stepwell_tracker.porting.places import Places, place
@@ -49,9 +49,8 @@ class Imported:
     def problems(self) -> list[str]:
         """What is not here as it is in the source."""
         blocked = [f"experiment {n}: {why}" for n, why in self.places.blocked.items()]
-        files = self.copied.problems if self.copied else []
         runs = self.outcome.problems
-        return [*blocked, *runs, *self.models.problems, *self.compared.problems, *files]
+        return [*blocked, *runs, *self.models.problems, *self.compared.problems]
 
 
 async def import_mlflow(
@@ -75,12 +74,15 @@ async def import_mlflow(
         outcome = await runs.run()
         models = await _models(tenant, source, places)
         registry = await _registered(tenant, source, Locations(places, outcome, models))
-        copied = await _files(tenant, source, (outcome, models), step) if artifacts else None
         left_out = await asyncio.to_thread(source.left_out)
         compared = await compare(
             tenant, places, outcome, models.found, lambda count: step("comparing", "runs", count)
         )
         await compare_registry(tenant, registry, compared)
+        copied = None
+        if artifacts:
+            files = FileImport(compared, Copied(), lambda at, count: step("copying", at, count))
+            copied = await _files(tenant, source, (outcome, models), files)
         return Imported(places, outcome, models, compared, left_out, copied)
 
 
@@ -145,10 +147,9 @@ async def _registered(
 
 
 async def _files(
-    tenant: Tenant, source: Source, what: tuple[Outcome, Models], step: Step
+    tenant: Tenant, source: Source, what: tuple[Outcome, Models], files: FileImport
 ) -> Copied:
     outcome, models = what
-    copied = Copied()
     owners = [
         (f"run {run_id}", outcome.uris[run_id], tenant.artifacts.of_run(run_id))
         for run_id in outcome.expected
@@ -157,10 +158,11 @@ async def _files(
         (f"model {model_id}", uri, tenant.artifacts.of_model(model_id))
         for model_id, uri in models.uris.items()
     ]
-    for owner, uri, target in owners:
+    elsewhere = files.copied.elsewhere
+    for name, uri, target in owners:
         try:
-            files = await asyncio.to_thread(source.files, uri)
-            await copy(owner, files, target, copied, lambda at, n: step("copying", at, n))
+            found = await asyncio.to_thread(source.files, uri)
+            await files.copy(Owner(name, target, tenant.imports), found)
         except Elsewhere as place_:
-            copied.elsewhere[str(place_)] = copied.elsewhere.get(str(place_), 0) + 1
-    return copied
+            elsewhere[str(place_)] = elsewhere.get(str(place_), 0) + 1
+    return files.copied

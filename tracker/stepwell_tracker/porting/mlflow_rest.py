@@ -42,7 +42,10 @@ _MODEL_STATUSES: Final = {
 
 
 class RestSource:
-    """Of one workspace.  What is written there meanwhile may be missed: run the import again."""
+    """Of one workspace.  What is written there meanwhile may be missed: run the import again.
+
+    Raises SourceError where no such server answers, or it refuses.
+    """
 
     def __init__(self, url: str, workspace: str, files: LocalFiles, *, restore: bool) -> None:
         self._http = MlflowHttp(url, None if workspace == "default" else workspace)
@@ -51,6 +54,7 @@ class RestSource:
         self._restore = restore
         self._experiments: list[str] = []
         self._keys: dict[str, list[str]] = {}
+        self._http.post("experiments/search", max_results=1)
 
     def close(self) -> None:
         self._http.close()
