@@ -14,7 +14,10 @@ import pytest
 from psycopg import sql
 
 from stepwell.__main__ import main
+from tests.end_to_end.mlflow_python import mlflow_python
 from tests.end_to_end.postgresql import postgresql
+from tests.end_to_end.test_mlflow_porting import differing, run
+from tests.serving import serving
 from tests.tracker.mlflow_stores import database
 
 TYPES = {"FLOAT": "double precision", "INTEGER": "bigint", "BLOB": "bytea", "DATETIME": "timestamp"}
@@ -73,6 +76,35 @@ def test_a_database_in_postgresql_arrives_as_from_sqlite(
     with pytest.raises(SystemExit, match="2"):
         main(["import", "mlflow", "--source", address, "--data", str(tmp_path / "three")])
     assert "--any-version" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(900)
+def test_what_mlflow_keeps_in_postgresql_is_equal_run_by_run(tmp_path: Path):
+    """MLflow's client on the database itself, and on us after the import; twice, with files."""
+    python, data = mlflow_python(), tmp_path / "data"
+    with postgresql() as address:
+        run(python, "mlflow_script.py", address, tmp_path)
+        reference = run(python, "mlflow_picture.py", address, tmp_path)
+        arguments = ["--source", address, "--artifacts", "--data", str(data)]
+        for _ in range(2):
+            assert main(["import", "mlflow", *arguments]) == 0
+    with serving(data) as served:
+        picture = run(python, "mlflow_picture.py", served.url, tmp_path)
+    assert len(picture["runs"]) == 3
+    assert picture["runs"].keys() == reference["runs"].keys()
+    assert [one["files"] for one in picture["runs"].values() if one["files"]]
+    assert differing(plain(reference), plain(picture)) == {}
+
+
+def plain(told: Any) -> Any:
+    """Without the places of files, which are another's now, and as it reads after a wire: numbers
+    of versions are texts and what is not set is empty."""
+    if isinstance(told, dict):
+        places = ("artifact_location", "artifact_uri")
+        return {key: plain(value) for key, value in told.items() if key not in places}
+    if isinstance(told, list):
+        return [plain(one) for one in told]
+    return "" if told is None else str(told)
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:9/x", "127.0.0.1:{port}/nobody"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.mlflow_python import environment, mlflow_python
 from tests.serving import Served, serving
 
-ROOT = Path(__file__).parents[2]
 CASES = [
     (script, case)
     for script in ("mlflow_session.py", "mlflow_models_session.py")
@@ -24,16 +23,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    """The Python of an environment with MLflow; skips where none can be made, never in CI."""
-    made = subprocess.run(
-        [ROOT / "scripts" / "mlflow-client"], capture_output=True, text=True, check=False
-    )
-    if made.returncode == 0:
-        return made.stdout.strip()
-    reason = f"MLflow cannot be installed: {made.stderr[-500:]}"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    return mlflow_python()
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +50,9 @@ def test_the_client_with_credentials_behind_a_path_prefix(python: str, tmp_path:
 
 
 def run_case(python: str, url: str, folder: Path, script: str, case: str, **more: str) -> None:
-    environment = {
-        **os.environ,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a 5xx fails at once, and not after minutes
-        "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1",
-        "GIT_PYTHON_REFRESH": "quiet",
-        "HOME": str(folder),
-        **more,
-    }
     done = subprocess.run(
         [python, "-W", "ignore", Path(__file__).with_name(script), url, case],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600,
+        cwd=folder, env=environment(folder) | more, capture_output=True, text=True, check=False,
+        timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3_000:]

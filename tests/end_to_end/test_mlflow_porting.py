@@ -155,6 +155,27 @@ def test_an_imported_database_is_equal_run_by_run(mlflow: Mlflow, tmp_path: Path
     assert files == {run_id: found["files"] for run_id, found in reference["runs"].items()}
 
 
+@pytest.mark.timeout(900)
+def test_databases_of_older_versions_arrive(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """As MLflow's own migrations made them, from the first schema to the newest."""
+    databases = tmp_path / "databases"
+    databases.mkdir()
+    made = subprocess.run(
+        [mlflow_python(), "-W", "ignore", HERE / "mlflow_old_databases.py", databases, "9"],
+        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr[-3_000:]
+    found = sorted(databases.iterdir())
+    assert len(found) >= 8
+    for database in found:
+        data = tmp_path / database.stem
+        assert main(["import", "mlflow", "--source", str(database), "--data", str(data)]) == 0
+        said = capsys.readouterr().out.split()
+        for kind, count in (("experiments", "2"), ("runs", "1"), ("points", "50")):
+            place = said.index(kind)
+            assert said[place + 1 : place + 3] == [count, count], database
+
+
 def _upgrade(python: str, out: Path) -> None:
     """A newer MLflow than the schema is of opens it after its own upgrade."""
     uri = f"sqlite:///{out}/mlflow.db"

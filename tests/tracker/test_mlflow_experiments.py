@@ -100,6 +100,10 @@ async def test_rename(mlflow: Mlflow):
         "experiments/update", EXISTS, "already exists",
         experiment_id=number, new_name="b",
     )  # fmt: skip
+    await mlflow.refused(
+        "experiments/update", INVALID, "Missing value for required parameter 'new_name'",
+        experiment_id=number,
+    )  # fmt: skip
     await mlflow.call("experiments/delete", experiment_id=number)
     await mlflow.refused(
         "experiments/update", INVALID, "must be in the 'active' state",

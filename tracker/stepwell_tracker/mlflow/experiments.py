@@ -94,15 +94,13 @@ async def search(request: Request) -> Page:
 
 async def update(request: Request) -> Nothing:
     body: Fields = request.body
-    text = body.text("experiment_id")
+    text, name = body.text("experiment_id"), names.experiment_name(body, "new_name")
     async with in_tenant(request) as tenant:
         found = await experiment_of(tenant, text, active=True)
-        if body.has("new_name"):
-            name = names.experiment_name(body, "new_name")
-            try:
-                await _change(tenant, found, ExperimentChange(name=name))
-            except Conflict:
-                raise _taken(name) from None
+        try:
+            await _change(tenant, found, ExperimentChange(name=name))
+        except Conflict:
+            raise _taken(name) from None
     return Nothing()
 
 
