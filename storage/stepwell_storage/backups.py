@@ -19,7 +19,7 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,12 @@ Step = Callable[[str, int], None]
 """Called with what was copied (a path) and how many bytes of it."""
 
 
+Owners = Mapping[str, Set[str]]
+"""``runs`` and ``models`` to the ids of those whose artifacts are meant."""
+Note = Callable[[Path, int, str], None]
+"""Told of a file that was written, with its size and SHA-256."""
+
+
 def ignore(path: str, size: int) -> None:
     """Nobody wants to know."""
 
@@ -52,7 +58,7 @@ def back_up(data: Path, names: Sequence[str], target: Path, step: Step = ignore)
     for name in names:
         if not (data / "tenants" / name / "tenant.db").is_file():
             raise NotFound(f"there is no tenant {name} in {data}")
-    with _appearing(target) as partial, (partial / MANIFEST).open("w", encoding="utf-8") as lines:
+    with appearing(target) as partial, (partial / MANIFEST).open("w", encoding="utf-8") as lines:
         os.fchmod(lines.fileno(), 0o600)
         (partial / "tenants").mkdir(_FOLDER)
         manifest = _Manifest(partial, lines.write, step)
@@ -83,12 +89,16 @@ class _Manifest:
 def _copy_tenant(source: Path, target: Path, manifest: _Manifest) -> None:
     target.mkdir(_FOLDER)
     copy_database(source / "tenant.db", target / "tenant.db")
-    manifest.note(target / "tenant.db", *_digest(target / "tenant.db"))
-    kept = _owners(target / "tenant.db")
-    for kind, ids in kept.items():
+    manifest.note(target / "tenant.db", *checksum(target / "tenant.db"))
+    copy_artifacts(source, target, _owners(target / "tenant.db"), manifest.note)
+
+
+def copy_artifacts(source: Path, target: Path, owners: Owners, note: Note) -> None:
+    """Those of the runs and models that are named, from one tenant's folder to another."""
+    for kind, ids in owners.items():
         for place in _folders(source / "artifacts" / kind):
             if place.name in ids:
-                _copy_tree(place, target / "artifacts" / kind / place.name, manifest)
+                _copy_tree(place, target / "artifacts" / kind / place.name, note)
 
 
 def copy_database(source: Path, target: Path) -> None:
@@ -112,10 +122,10 @@ def copy_database(source: Path, target: Path) -> None:
             reader.backup(writer, pages=_PAGES)
     except sqlite3.Error as error:
         raise translate(error, source) from error
-    _sync(target)
+    sync(target)
 
 
-def _owners(database: Path) -> dict[str, set[str]]:
+def _owners(database: Path) -> Owners:
     """The runs and models of a copied database, which have artifacts or may have."""
     with closing(sqlite3.connect(f"{database.absolute().as_uri()}?immutable=1", uri=True)) as copy:
         return {
@@ -132,7 +142,7 @@ def _is_folder(place: Path) -> bool:
     return place.is_dir() and not place.is_symlink()
 
 
-def _copy_tree(source: Path, target: Path, manifest: _Manifest) -> None:
+def _copy_tree(source: Path, target: Path, note: Note) -> None:
     """Files and folders below ``source``; what disappears meanwhile was deleted meanwhile."""
     for folder, below, names in os.walk(source):
         below.sort()
@@ -141,12 +151,12 @@ def _copy_tree(source: Path, target: Path, manifest: _Manifest) -> None:
             place = Path(folder) / name
             if place.is_symlink() or not place.is_file():
                 continue  # nothing that an upload made
-            _make(here)
+            make_folder(here)
             try:
                 copied = copy_file(place, here / name)
             except FileNotFoundError:
                 continue
-            manifest.note(here / name, *copied)
+            note(here / name, *copied)
 
 
 def copy_file(source: Path, target: Path) -> tuple[int, str]:
@@ -165,13 +175,14 @@ def copy_file(source: Path, target: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _digest(path: Path) -> tuple[int, str]:
+def checksum(path: Path) -> tuple[int, str]:
+    """A file's size and SHA-256."""
     with path.open("rb") as file:
         return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
+def appearing(target: Path) -> Iterator[Path]:
     """A folder that gets its name when the block ends well, synced, and else is gone."""
     if target.exists() or target.is_symlink():
         raise Conflict(f"{target} exists already")
@@ -181,22 +192,23 @@ def _appearing(target: Path) -> Iterator[Path]:
     try:
         yield partial
         for folder, _, _ in os.walk(partial, topdown=False):
-            _sync(Path(folder))
+            sync(Path(folder))
         partial.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """A folder with those above it, each for its owner alone."""
     if not folder.is_dir():
-        _make(folder.parent)
+        make_folder(folder.parent)
         folder.mkdir(_FOLDER)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Of a file or a folder."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -229,7 +241,7 @@ def unpack(source: Path, name: str, target: Path, step: Step = ignore) -> None:
     Raises Corrupt for a file that is missing, or is another than was backed up.
     """
     prefix = f"tenants/{name}/"
-    _make(target)
+    make_folder(target)
     with (source / MANIFEST).open(encoding="utf-8") as lines:
         next(lines)
         for line in lines:
@@ -237,7 +249,7 @@ def unpack(source: Path, name: str, target: Path, step: Step = ignore) -> None:
             if not file["path"].startswith(prefix):
                 continue
             place = target / file["path"].removeprefix(prefix)
-            _make(place.parent)
+            make_folder(place.parent)
             try:
                 copied = copy_file(source / file["path"], place)
             except OSError as error:
@@ -246,7 +258,7 @@ def unpack(source: Path, name: str, target: Path, step: Step = ignore) -> None:
                 raise Corrupt("is not what was backed up", file=source / file["path"])
             step(file["path"], file["size"])
     for folder, _, _ in os.walk(target, topdown=False):
-        _sync(Path(folder))
+        sync(Path(folder))
 
 
 def put_in_place(folder: Path, tenants: Path, name: str, *, replace: bool) -> None:
@@ -261,6 +273,6 @@ def put_in_place(folder: Path, tenants: Path, name: str, *, replace: bool) -> No
             raise Conflict(f"there is a tenant {name} already")
         target.rename(old)
     folder.rename(target)
-    _sync(tenants)
+    sync(tenants)
     if old.exists():
         shutil.rmtree(old)

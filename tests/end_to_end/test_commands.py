@@ -17,6 +17,7 @@ import pytest
 
 from stepwell.__main__ import OWN, main
 from stepwell_storage.backups import back_up
+from stepwell_storage.parquet_export import export
 from stepwell_storage.restoring import restore
 from stepwell_tracker.cli import commands
 from stepwell_tracker.cli_client import BASE
@@ -63,6 +64,7 @@ def stored(server: Served, runs: tuple[str, str], tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("stored")
     back_up(server.data, ["acme-corp"], folder / "acme-corp.backup")
     asyncio.run(restore(folder / "acme-corp.backup", [], folder / "stepwell-data"))
+    export(folder / "stepwell-data", "acme-corp", folder / "acme-corp.parquet", lambda *_: None)
     return folder
 
 

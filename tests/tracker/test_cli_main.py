@@ -38,6 +38,14 @@ def test_a_server_command_without_the_server_says_what_to_install(
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("arguments", [["export", "parquet", "to"], ["import", "parquet", "of"]])
+def test_parquet_without_its_library_says_what_to_install(arguments: list[str]):
+    code, out, err = without("arro3", *arguments)
+    assert (code, out) == (2, "")
+    assert "pip install 'stepwell[server,parquet]'" in err
+    assert len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("module", ["stepwell_tracker", "stepwell_storage"])
 def test_the_clients_own_commands_need_no_server(module: str):
     assert without(module, "version")[0] == 0

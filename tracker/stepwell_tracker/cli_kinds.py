@@ -15,12 +15,14 @@ Kinds = Mapping[str, tuple[str, str]]
 
 EXPORTS: Kinds = {
     "mlflow": ("a store that MLflow itself opens", "stepwell_tracker.cli_export_mlflow:main"),
+    "parquet": ("Parquet files, for other programs", "stepwell_tracker.cli_parquet:export"),
 }
 IMPORTS: Kinds = {
     "mlflow": (
         "runs and everything of them from MLflow's store",
         "stepwell_tracker.cli_import_mlflow:main",
     ),
+    "parquet": ("what export parquet wrote", "stepwell_tracker.cli_parquet:import_"),
 }
 
 

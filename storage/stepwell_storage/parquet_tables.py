@@ -1,0 +1,77 @@
+"""Rows as Parquet files and back, by arro3: of one type a column, bit for bit.
+
+arro3 is a thirtieth of a gigabyte where the next smallest library that streams is twice as large
+and the best known one five times.  It has no word for a file that is none but a panic, so files
+are compared with their checksum before they are opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from arro3.core import Array, DataType, RecordBatch
+from arro3.io import read_parquet, write_parquet
+
+COMPRESSION: Final = "zstd(3)"
+ROW_GROUP: Final = 250_000
+BATCH_ROWS: Final = 65_536
+_TYPES: Final = {"integer": DataType.int64, "text": DataType.utf8, "blob": DataType.binary}
+_POINT_ENCODINGS: Final[Any] = {
+    "step": "delta_binary_packed",
+    "timestamp": "delta_binary_packed",
+    "value": "byte_stream_split",
+}
+
+Columns = Mapping[str, str]
+"""Name to integer, text or blob."""
+
+
+def kind_of(declared: str) -> str:
+    """The kind of a column, by how it was declared."""
+    return {"bigint": "integer", "integer": "integer", "blob": "blob"}.get(declared, "text")
+
+
+def write_rows(path: Path, columns: Columns, rows: Sequence[Sequence[object]]) -> None:
+    """A file of some rows; null is null."""
+    arrays: dict[str, Any] = {
+        name: Array([row[place] for row in rows], type=_TYPES[kind]())
+        for place, (name, kind) in enumerate(columns.items())
+    }
+    write_parquet(
+        RecordBatch.from_pydict(arrays), path, compression=COMPRESSION, max_row_group_size=ROW_GROUP
+    )
+
+
+def read_rows(path: Path, names: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
+    """Its rows in batches, the columns in this order."""
+    for batch in read_parquet(path, batch_size=BATCH_ROWS):
+        yield list(zip(*(batch[name].to_pylist() for name in names), strict=True))
+
+
+def write_points(
+    path: Path, texts: Mapping[str, list[str]], numbers: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """A file of points: columns of text and columns of numbers, all of one length."""
+    arrays: dict[str, Any] = {
+        name: Array(column, type=DataType.utf8()) for name, column in texts.items()
+    }
+    arrays |= {name: Array.from_numpy(column) for name, column in numbers.items()}
+    plain = [*_POINT_ENCODINGS]
+    write_parquet(
+        RecordBatch.from_pydict(arrays),
+        path,
+        compression=COMPRESSION,
+        max_row_group_size=ROW_GROUP,
+        column_encoding=_POINT_ENCODINGS,
+        column_dictionary_enabled=dict.fromkeys(plain, False),
+    )
+
+
+def read_points(path: Path, names: Sequence[str]) -> Iterator[list[npt.NDArray[Any]]]:
+    """Its columns of numbers in batches, copied out of the library's memory."""
+    for batch in read_parquet(path, batch_size=BATCH_ROWS):
+        yield [np.array(batch[name].to_numpy()) for name in names]
