@@ -27,6 +27,7 @@ from stepwell_storage.errors import Busy
 from stepwell_storage.store import Options
 from stepwell_tracker.errors import BadRequest, HeadersTooLarge, TooSlow
 from stepwell_tracker.http import problem_reply
+from stepwell_tracker.transports import OneWrite
 
 SWEEP_S = 5.0
 HEAD_S = 20.0
@@ -65,7 +66,7 @@ class Connection(HttpToolsProtocol):
     # --- what arrives --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        super().connection_made(transport)
+        super().connection_made(OneWrite(transport, self.loop))  # type: ignore[arg-type]  # all of one that is used
         if len(self.connections) > self._limit and not self._make_room():
             self.refuse(Busy("the server has as many connections as it can hold"))
 
