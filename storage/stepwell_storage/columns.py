@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from operator import sub
 from typing import Any
 
@@ -25,7 +26,6 @@ from stepwell_storage.points import (
     Floats,
     Ints,
     canonical,
-    float32,
     float64,
     to_float32,
 )
@@ -36,8 +36,11 @@ DELTA = {0: 16, 1: 17, 2: 18, 4: 20}  # bytes of a difference
 REPEATED = 128
 """Added to a form where the column is a shorter one over and over, and only that is written."""
 
+Narrowed = tuple[int, bytes]
+"""The form of a column and its bytes."""
 _WIDTHS = {form: width for width, form in DELTA.items()}
 _START = struct.Struct("<qq")  # a column of differences: first entry, smallest difference
+_LEAST = struct.Struct("<q")
 _CRC = struct.Struct("<I")
 _CODES = {1: "B", 2: "H", 4: "I"}
 _TINY = 4
@@ -56,37 +59,102 @@ def pack_ints(column: bytes, period: int) -> tuple[int, bytes]:
 
     ``period`` divides their number: after so many the column may start over.
     """
-    if _repeats(column, 8):
-        return EQUAL, column[:8]
-    form = PLAIN
-    if _repeats(column, period * 8):
-        form, column = REPEATED, column[: period * 8]
-    if len(column) <= _TINY * 8:
-        return form, column
-    if len(column) <= _SMALL * 8:
-        delta, rest = _pack_few(column)
-        return form | delta, rest
-    entries = np.frombuffer(column, INT64)
-    differences = entries[1:] - entries[:-1]
-    least = int(np.minimum.reduce(differences))
-    span = int(np.maximum.reduce(differences)) - least
-    for width, delta in DELTA.items():
-        if span < 1 << 8 * width:
-            start = _START.pack(int(entries[0]), least)
-            # Narrowing keeps the low bytes, which is where a difference that wrapped stands too.
-            rest = (differences - least).astype(f"<u{width}").tobytes() if width else b""
-            return form | delta, start + rest
-    return form, column
+    return pack_all_ints([(column, period)])[0]
+
+
+def pack_all_ints(columns: Sequence[tuple[bytes, int]]) -> list[Narrowed]:
+    """The same of many columns, each with its period: at once, as NumPy's calls cost more than the
+    few hundred entries that they look at."""
+    packed: list[Narrowed] = []
+    long = []
+    for column, period in columns:
+        if _repeats(column, 8):
+            packed.append((EQUAL, column[:8]))
+            continue
+        form = PLAIN
+        if _repeats(column, period * 8):
+            form, column = REPEATED, column[: period * 8]
+        if _TINY * 8 < len(column) <= _SMALL * 8:
+            delta, column = _pack_few(column)
+            form |= delta
+        elif len(column) > _TINY * 8:
+            long.append(len(packed))
+        packed.append((form, column))
+    if long:
+        _pack_long(packed, long)
+    return packed
+
+
+def _pack_long(packed: list[Narrowed], long: list[int]) -> None:
+    """Put differences in the place of those columns of ``packed``, where they are narrower."""
+    columns = [packed[index][1] for index in long]
+    entries = np.frombuffer(b"".join(columns), INT64)
+    bounds = _bounds(columns)
+    differences = np.zeros(len(entries), INT64)  # the one behind each column is of no use
+    np.subtract(entries[1:], entries[:-1], out=differences[:-1])
+    within = [at for start, end in bounds for at in (start, end - 1)]
+    least = np.minimum.reduceat(differences, within)[::2]
+    greatest = np.maximum.reduceat(differences, within)[::2]
+    # Narrowing keeps the low bytes, which is where a difference that wrapped stands too.
+    offsets = differences - np.repeat(least, [end - start for start, end in bounds])
+    narrow = {0: b""}
+    for index, (start, end), low, high in zip(
+        long, bounds, least.tolist(), greatest.tolist(), strict=True
+    ):
+        for width, delta in DELTA.items():
+            if high - low < 1 << 8 * width:
+                if width not in narrow:
+                    narrow[width] = offsets.astype(f"<u{width}").tobytes()
+                form, column = packed[index]
+                rest = narrow[width][width * start : width * (end - 1)]
+                packed[index] = (form | delta, column[:8] + _LEAST.pack(low) + rest)
+                break
+
+
+def _bounds(columns: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Where each column's entries begin and end when all stand behind each other."""
+    return list(pairwise(accumulate([len(column) // 8 for column in columns], initial=0)))
 
 
 def pack_floats(column: bytes) -> tuple[int, bytes]:
     """The same of float64 entries; NaNs become the one NaN."""
-    if _repeats(column, 8):
-        return EQUAL, canonical(np.frombuffer(column[:8], FLOAT64)).tobytes()
-    if len(column) > _SMALL * 16:
-        values = canonical(np.frombuffer(column, FLOAT64))
-        narrow = float32(values)
-        return (PLAIN, values.tobytes()) if narrow is None else (SINGLE, narrow.tobytes())
+    return pack_all_floats([column])[0]
+
+
+def pack_all_floats(columns: Sequence[bytes]) -> list[Narrowed]:
+    """The same of many columns at once."""
+    packed: list[Narrowed] = []
+    long = []
+    for column in columns:
+        if _repeats(column, 8):
+            packed.append((EQUAL, canonical(np.frombuffer(column[:8], FLOAT64)).tobytes()))
+        elif len(column) <= _SMALL * 16:
+            packed.append(_pack_few_floats(column))
+        else:
+            long.append(len(packed))
+            packed.append((PLAIN, column))
+    if long:
+        _pack_long_floats(packed, long)
+    return packed
+
+
+def _pack_long_floats(packed: list[Narrowed], long: list[int]) -> None:
+    """Write those columns of ``packed`` as float32 where that says them bit for bit."""
+    columns = [packed[index][1] for index in long]
+    values = canonical(np.frombuffer(b"".join(columns), FLOAT64))
+    bounds = _bounds(columns)
+    short = to_float32(values)
+    same = float64(short).view(INT64) == values.view(INT64)
+    single = np.logical_and.reduceat(same, [start for start, _ in bounds])
+    singly, plain = short.tobytes(), values.tobytes()
+    for index, (start, end), is_single in zip(long, bounds, single.tolist(), strict=True):
+        if is_single:
+            packed[index] = (SINGLE, singly[4 * start : 4 * end])
+        else:
+            packed[index] = (PLAIN, plain[8 * start : 8 * end])
+
+
+def _pack_few_floats(column: bytes) -> Narrowed:
     numbers = struct.unpack(f"<{len(column) // 8}d", column)
     if (total := sum(numbers)) != total:
         column = canonical(np.frombuffer(column, FLOAT64)).tobytes()

@@ -70,6 +70,8 @@ class Sealed:
 
     run: int
     journal: list[int] = field(default_factory=list)
+    upto: int = 0
+    """All of the run's rows up to this number are in the unit, except the damaged ones."""
     points: int = 0
     absorbed: list[int] = field(default_factory=list)
     chunks: NewChunks = field(default_factory=NewChunks)
@@ -145,6 +147,7 @@ async def _read_unit(reader: Reader, run: int, sealed: Sealed) -> list[Journaled
         total, until = total + points, number
     if until is None:
         return []
+    sealed.upto = counted if len(sizes) < MAX_UNIT_ROWS and until == sizes[-1][0] else until
     rows = []
     for number, points, payload in await reader.fetch(sql.journal_rows, (run, until)):
         try:
@@ -323,7 +326,7 @@ class _Sealing:
     def _correct(self, group: list[Series], gone: Ints, pieces: Ints) -> None:
         """Counts that are too high, and those that are known to be exact from now on."""
         sealed, into = self._sealed, self._sealed.chunks
-        newest = sealed.journal[-1]
+        newest = sealed.upto
         ends = len(into) - int(pieces.sum()) + np.cumsum(pieces)
         for number, one in enumerate(group):
             is_late = one.key in self._late

@@ -4,7 +4,7 @@ Statements are in the common subset, with ``?`` as the parameter marker.  An imp
 translates its driver's errors into :mod:`stepwell_storage.errors`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -20,10 +20,14 @@ class Reader(Protocol):
 
 
 class Transaction(Reader, Protocol):
-    """Writes, all or nothing.  Each call returns the number of rows that it changed."""
+    """Writes, all or nothing, in the order of the calls."""
 
-    async def execute(self, sql: str, binds: Sequence[Bind] = ()) -> int: ...
-    async def executemany(self, sql: str, rows: Iterable[Sequence[Bind]]) -> int: ...
+    async def execute(self, sql: str, binds: Sequence[Bind] = ()) -> int:
+        """Write now; the number of rows changed."""
+
+    async def executemany(self, sql: str, rows: Sequence[Sequence[Bind]]) -> None:
+        """Write once for each of ``rows``, no later than the next fetch, execute or the commit,
+        which then raise what goes wrong.  ``rows`` must not change afterwards."""
 
 
 class Database(Protocol):

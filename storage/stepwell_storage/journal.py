@@ -14,7 +14,7 @@ from stepwell_storage.committer import Job
 from stepwell_storage.database import Transaction, in_list
 from stepwell_storage.errors import Conflict, LimitExceeded
 from stepwell_storage.names import Names, pages
-from stepwell_storage.payloads import encode
+from stepwell_storage.payloads import Row, encode_all
 from stepwell_storage.places import place
 from stepwell_storage.points import FLOAT64, INT64, Points, is_increasing, merge, ordered
 from stepwell_storage.records import Ack, Batch
@@ -136,15 +136,13 @@ class Journal:
         """Write checked jobs; ``numbers`` has one for each that brings points."""
         with_points = [job for job in jobs if job.batch.steps]
         _repair(with_points)
+        payloads = encode_all([_row(job) for job in with_points])
         entries = []
         rows = []
-        for number, job in zip(numbers, with_points, strict=True):
-            run, b = job.run.id, job.batch
-            payload = encode(job.key_ids, b.counts, b.steps, b.timestamps, b.values)
-            rows.append((number, run, len(b.steps) // 8, payload))
-            entries.append(
-                Entry(number, run, job.key_ids, b.counts, b.steps, b.timestamps, b.values)
-            )
+        for number, job, payload in zip(numbers, with_points, payloads, strict=True):
+            run = job.run.id
+            rows.append((number, run, len(job.batch.steps) // 8, payload))
+            entries.append(Entry(number, run, *_row(job)))
         if rows:
             await tx.executemany(sql.append_journal, rows)
         names = self._names
@@ -167,6 +165,11 @@ class Journal:
             if run.keys is not None:
                 run.keys -= new
         self._grown.clear()
+
+
+def _row(job: LogJob) -> Row:
+    batch = job.batch
+    return job.key_ids, batch.counts, batch.steps, batch.timestamps, batch.values
 
 
 def _repair(jobs: Sequence[LogJob]) -> None:

@@ -28,7 +28,7 @@ class Counter:
     async def take(self, tx: Transaction, count: int) -> range:
         """``count`` numbers that nobody else ever gets, ascending."""
         if self._next + count > self._end:
-            await tx.execute(sql.make_counter, (self._name, 1))
+            await tx.executemany(sql.make_counter, [(self._name, 1)])
             size = max(BLOCK, count)
             rows = await tx.fetch(sql.next_block, (size, self._name))
             self._end = rows[0][0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepwell_storage.columns import Reader, pack_floats, pack_ints, seal
+from stepwell_storage.columns import Narrowed, Reader, pack_all_floats, pack_all_ints, seal
 from stepwell_storage.points import INT64, Floats, Ints, Points
 from stepwell_storage.stretches import Stretches, gather
 
@@ -21,6 +21,8 @@ MAX_POINTS = 1 << 22
 
 _HEADER = struct.Struct("<BBBBBBII")  # format, widths of keys and counts, 3 forms, keys, points
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+Row = tuple[Sequence[int], Sequence[int], bytes, bytes, bytes]
+"""Keys, counts, steps, timestamps and values of one row."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,21 +87,39 @@ def encode(
     ``keys`` are ids, at least one; every count is at least 1.  NaNs become the one NaN, nothing
     else changes.  Raises ValueError when lengths and counts disagree or exceed ``MAX_POINTS``.
     """
+    return encode_all([(keys, counts, steps, timestamps, values)])[0]
+
+
+def encode_all(rows: Sequence[Row]) -> list[bytes]:
+    """The payloads of many rows, each given as to :func:`encode`."""
+    periods = [_period(*row) for row in rows]
+    steps = pack_all_ints([(row[2], period) for row, period in zip(rows, periods, strict=True)])
+    times = pack_all_ints([(row[3], period) for row, period in zip(rows, periods, strict=True)])
+    values = pack_all_floats([row[4] for row in rows])
+    return list(map(_payload, rows, steps, times, values))
+
+
+def _period(
+    keys: Sequence[int], counts: Sequence[int], steps: bytes, timestamps: bytes, values: bytes
+) -> int:
+    """After how many entries a column of these may start over."""
     points = sum(counts)
     if len(keys) != len(counts) or not len(steps) == len(timestamps) == len(values) == points * 8:
         raise ValueError("columns, counts and keys disagree")
     if not 0 < points <= MAX_POINTS or min(counts) < 1:
         raise ValueError(f"a payload holds 1 to {MAX_POINTS} points and no empty series")
-    alike = counts.count(counts[0]) == len(counts)
-    period = counts[0] if alike else points
-    step_form, step_column = pack_ints(steps, period)
-    time_form, time_column = pack_ints(timestamps, period)
-    value_form, value_column = pack_floats(values)
+    return counts[0] if counts.count(counts[0]) == len(counts) else points
+
+
+def _payload(row: Row, steps: Narrowed, times: Narrowed, values: Narrowed) -> bytes:
+    keys, counts = row[:2]
+    points = len(row[2]) // 8
     key_width, key_column = _pack_ids(keys)
+    alike = counts[0] * len(counts) == points and counts.count(counts[0]) == len(counts)
     count_width, count_column = (0, b"") if alike else _pack_ids(counts)
-    forms = (step_form, time_form, value_form)
+    forms = (steps[0], times[0], values[0])
     head = _HEADER.pack(FORMAT, key_width, count_width, *forms, len(keys), points)
-    return seal(b"".join((head, key_column, count_column, step_column, time_column, value_column)))
+    return seal(b"".join((head, key_column, count_column, steps[1], times[1], values[1])))
 
 
 def decode(payload: bytes) -> Journaled:

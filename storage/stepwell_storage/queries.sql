@@ -122,7 +122,7 @@ select id, points, payload from journal where run = ? and id <= ? order by id;
 -- delete_journal: rows that became chunks
 delete from journal where id in (?*);
 
--- merge_series: add what the journal brought to a series' statistics
+-- merge_series: add what the journal brought to a series' statistics; meta.counted comes first
 insert into series (id, key, run, count, late, first_step, first_timestamp, first,
                     last_step, last_timestamp, last, low, low_step, high, high_step)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -131,7 +131,7 @@ on conflict (id) do update set
     late = case
         when (excluded.first_step, excluded.first_timestamp, excluded.first)
              <= (series.last_step, series.last_timestamp, series.last) and excluded.late = 0
-        then ?
+        then (select value from meta where name = 'counted')
         when excluded.late > 0 then excluded.late
         else series.late end,
     first_timestamp = case

@@ -17,9 +17,13 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import aiosqlite
 
@@ -64,6 +68,10 @@ _FULL = {
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 _PROBED_BYTES = 1024 * 1024
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_VALUES = re.compile(r"(.*\bvalues )(\([^()]*\))([^?]*)", re.DOTALL)
+_MAX_FOLD = 6
+"""Rows are inserted by 64, 32, ... 1: few statements, so that their preparation is remembered."""
+T = TypeVar("T")
 
 
 def translate(error: sqlite3.Error, path: object, *, reading: bool = False) -> StorageError:
@@ -106,37 +114,50 @@ def _refuses_reads(path: object) -> bool:
 
 
 class _Connection:
-    """One aiosqlite connection with our errors.  Each call is one hop to its thread."""
+    """One aiosqlite connection with our errors.
+
+    A statement whose result nobody waits for is queued and goes to the connection's thread with the
+    next one that is awaited: a switch of threads and back costs as much as many a statement.
+    """
 
     def __init__(self, raw: aiosqlite.Connection, path: object, *, reads: bool) -> None:
         self.raw = raw
         self._path = path
         self._reads = reads
+        self._queued: list[Callable[[sqlite3.Connection], object]] = []
 
     async def fetch(self, sql: str, binds: Sequence[Bind] = ()) -> list[tuple]:  # type: ignore[type-arg]  # as in the seam
-        try:
-            return await self.raw.execute_fetchall(sql, binds)  # type: ignore[return-value]  # rows are tuples without a row factory
-        except (sqlite3.Error, ValueError) as error:
-            if not _is_damage(error):
-                raise self._translated(error) from error
-        try:  # again, as a read that the disk refused for a moment is called damage too
-            return await self.raw.execute_fetchall(sql, binds)  # type: ignore[return-value]  # likewise
-        except (sqlite3.Error, ValueError) as error:
-            raise self._translated(error) from error
+        return await self.call(lambda raw: _read(raw, sql, binds))
 
     async def execute(self, sql: str, binds: Sequence[Bind] = ()) -> int:
-        try:
-            cursor = await self.raw.execute(sql, binds)
-        except (sqlite3.Error, ValueError) as error:
-            raise self._translated(error) from error
-        return cursor.rowcount
+        return await self.call(lambda raw: raw.execute(sql, binds).rowcount)
 
-    async def executemany(self, sql: str, rows: Iterable[Sequence[Bind]]) -> int:
+    async def executemany(self, sql: str, rows: Sequence[Sequence[Bind]]) -> None:
+        self._queued.append(lambda raw: _write(raw, sql, rows))
+
+    def begin(self, statement: str) -> None:
+        """Queue the beginning of a transaction; what a failed one left queued is forgotten."""
+        self._queued = [lambda raw: _read(raw, statement)]
+
+    async def rollback(self) -> None:
+        """End the transaction, where one is open once the thread gets there."""
+        self._queued.clear()
+        await self.call(lambda raw: raw.in_transaction and raw.execute("rollback"))
+
+    async def call(self, last: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``last`` returns, after everything queued, on the connection's thread."""
+        queued, self._queued = self._queued, []
+
+        def run() -> T:
+            raw = self.raw._conn  # aiosqlite offers no call of our own
+            for statement in queued:
+                statement(raw)
+            return last(raw)
+
         try:
-            cursor = await self.raw.executemany(sql, rows)
+            return await self.raw._execute(run)  # type: ignore[no-any-return,no-untyped-call]
         except (sqlite3.Error, ValueError) as error:
             raise self._translated(error) from error
-        return cursor.rowcount
 
     async def script(self, text: str) -> None:
         """Several statements at once; transactions are their own affair."""
@@ -153,6 +174,36 @@ class _Connection:
             return translate(error, self._path, reading=self._reads)
         # aiosqlite says "no active connection" / "Connection closed" by ValueError.
         return Closed("the database was closed") if "onnection" in str(error) else error
+
+
+def _read(raw: sqlite3.Connection, sql: str, binds: Sequence[Bind] = ()) -> list[tuple]:  # type: ignore[type-arg]  # as in the seam
+    """Again where it is damaged, as a read that the disk refused for a moment is called so too."""
+    try:
+        return raw.execute(sql, binds).fetchall()
+    except sqlite3.Error as error:
+        if not _is_damage(error):
+            raise
+    return raw.execute(sql, binds).fetchall()
+
+
+def _write(raw: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Bind]]) -> None:
+    """Insert many rows a step: each step gives the GIL up and has to wait until it comes back,
+    which beside a busy event loop takes longer than the step."""
+    if len(rows) < 2 or _VALUES.fullmatch(sql) is None:
+        raw.executemany(sql, rows)
+        return
+    start = 0
+    while start < len(rows):
+        size = 1 << min(_MAX_FOLD, (len(rows) - start).bit_length() - 1)
+        binds = list(chain.from_iterable(rows[start : start + size]))
+        raw.execute(_folded(sql, size), binds)
+        start += size
+
+
+@lru_cache(1024)
+def _folded(sql: str, rows: int) -> str:
+    """``insert ... values (?, ?)`` for so many rows."""
+    return _VALUES.sub(lambda part: part[1] + ", ".join([part[2]] * rows) + part[3], sql)
 
 
 async def _connect(
@@ -205,15 +256,13 @@ class Sqlite:
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[_Connection]:
-        await self._writer.fetch("begin immediate")
+        self._writer.begin("begin immediate")
         try:
             yield self._writer
             await self._writer.execute("commit")
         except BaseException:
-            # A failed COMMIT may have rolled back by itself.
-            if self._writer.raw.in_transaction:
-                with contextlib.suppress(StorageError):
-                    await self._writer.execute("rollback")
+            with contextlib.suppress(StorageError):
+                await self._writer.rollback()
             raise
 
     @contextlib.asynccontextmanager
@@ -226,9 +275,9 @@ class Sqlite:
             async with asyncio.timeout(timeout_s), self._readers:
                 reader = await self._take()
                 try:
-                    await reader.execute("begin")
+                    reader.begin("begin")
                     yield reader
-                    await reader.execute("rollback")
+                    await reader.rollback()
                 except BaseException:
                     await asyncio.shield(self._drop(reader))
                     raise
@@ -291,7 +340,7 @@ async def read_only(path: Path) -> AsyncIterator[Reader]:
     """A snapshot of a file that another process has open for writing."""
     connection = await _read_connection(path)
     try:
-        await connection.execute("begin")
+        connection.begin("begin")
         yield connection
     finally:
         await connection.close()

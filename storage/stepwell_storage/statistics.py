@@ -61,8 +61,8 @@ class Window:
     async def flush(self, tx: Transaction) -> None:
         """Merge the window into the tables.  Forget it with :meth:`clear` once committed."""
         if self.entries:
+            await tx.executemany(sql.set_meta, [("counted", self.entries[-1].journal)])
             await tx.executemany(sql.merge_series, summarize(self.entries))
-            await tx.execute(sql.set_meta, ("counted", self.entries[-1].journal))
         beats = [(at, run, at) for run, at in self.heartbeats.items()]
         await tx.executemany(sql.heartbeat, beats)
         if self.writers:
@@ -115,7 +115,8 @@ def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
     """The rows of ``merge_series``, sorted by (key, run): one for each series of the entries.
 
     ``late`` is the number of the last entry where the entries themselves are not an ascending
-    chain, so that points may repeat; the statement adds what it finds against the table.
+    chain, so that points may repeat; the statement adds what it finds against the table, as of
+    the last row that is counted now.
     """
     sizes = np.array([len(e.counts) for e in entries])
     counts = _joined([e.counts for e in entries])
@@ -159,7 +160,6 @@ def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
         *[column.tolist() for column in (*firsts, *lasts)],
         *_nullable(low, low_step, _NAN),
         *_nullable(high, high_step, _MIN),
-        newest.tolist(),
     ]
     return list(zip(*columns, strict=True))
 

@@ -145,15 +145,15 @@ class Writer:
                 for kind, group in groupby(jobs, type):
                     await self._dispatch(tx, kind, list(group))
                 flushing = self.window and (self._flush_asked or self._due())
+                start = time.monotonic()
                 if flushing:
-                    start = time.monotonic()
                     await self.window.flush(tx)
-                    self._flush_s = time.monotonic() - start
         except BaseException:
             self._rolled_back()
             raise
         self.written_at = time.monotonic()
         if flushing:
+            self._flush_s = self.written_at - start
             self._flushed()
         self._committed()
 
@@ -234,7 +234,7 @@ class Writer:
         await _delete_exactly(tx, sql.delete_journal, sealed.journal)
         await _delete_exactly(tx, sql.delete_chunks, sealed.absorbed)
         numbers = await self._chunk_ids.take(tx, len(sealed.chunks))
-        await tx.executemany(sql.insert_chunk, sealed.chunks.rows(numbers, sealed.run))
+        await tx.executemany(sql.insert_chunk, list(sealed.chunks.rows(numbers, sealed.run)))
         corrections = [(gone, upto, key, sealed.run) for key, gone, upto in sealed.corrections]
         await tx.executemany(sql.correct_series, corrections)
         self._effects.append(
