@@ -30,7 +30,7 @@ from benchmarks.report import Result
 GROUPS: dict[str, Callable[[Plan], Iterator[Result]]] = {
     "start": footprint.start,
     "batches": ingest.batches,
-    "one_series": ingest.one_series,
+    "thousand": ingest.thousand,
     "one_step": ingest.one_step,
     "wide": wide.wide,
     "many_series": wide.many_series,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Plan:
     quick: bool = False
     seconds: float = 2.0
-    """Of one round of a load; the headline rows take twice as long."""
+    """Of one round of a load; single steps take twice as long."""
     rounds: int = 5
     """Ours and the baseline alternate that often; each figure is the median."""
     warm_seconds: float = 0.5

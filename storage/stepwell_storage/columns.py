@@ -343,15 +343,22 @@ class Rows:
         joined = np.frombuffer(b"".join(bodies), np.uint8)
         self._bytes = joined.reshape(len(bodies), self._size)
 
-    def hold(self, forms: Sequence[int], count: int) -> bool:
+    def hold(self, forms: Sequence[int], count: int, *, period: int = 0, ahead: int = 0) -> bool:
         """Whether every seal is right and the length is that of two columns of integers and one
-        of values in these forms; False of forms that are read one by one."""
+        of values in these forms, ``ahead`` bytes before them; False of forms that are read one by
+        one.  Columns of integers may repeat after ``period`` entries, where that is not 0."""
         *integers, value = forms
-        if not {*integers} <= {PLAIN, EQUAL, *_WIDTHS} or value not in (PLAIN, EQUAL, SINGLE):
+        known = {PLAIN, EQUAL, *_WIDTHS}
+        if period:
+            known |= {form | REPEATED for form in known}
+        if not {*integers} <= known or value not in (PLAIN, EQUAL, SINGLE):
             return False
-        sizes = [self._int_bytes(form, count) for form in integers]
+        sizes = [
+            self._int_bytes(form & ~REPEATED, period if form & REPEATED else count)
+            for form in integers
+        ]
         sizes.append(8 if value == EQUAL else count * (4 if value == SINGLE else 8))
-        end = self._offset + sum(sizes)
+        end = self._offset + ahead + sum(sizes)
         return end + _CRC.size == self._size and all(
             zlib.crc32(memoryview(body)[:end]) == int.from_bytes(body[end:], "little")
             for body in self._bodies
@@ -363,8 +370,14 @@ class Rows:
             return _START.size + _WIDTHS[form] * (count - 1)
         return 8 if form == EQUAL else 8 * count
 
-    def ints(self, form: int, count: int) -> Ints:
+    def ids(self, count: int, width: int) -> Ints:
+        """int64[bodies, count] of unsigned integers of so many bytes."""
+        return self._take(count, f"<u{width}").astype(INT64)
+
+    def ints(self, form: int, count: int, period: int = 0) -> Ints:
         """int64[bodies, count]; the columns are taken in order, as they stand."""
+        if form & REPEATED:
+            return np.tile(self.ints(form & ~REPEATED, period), (1, count // period))
         if form == EQUAL:
             return np.repeat(self._take(1, INT64), count, axis=1)
         if form == PLAIN:

@@ -18,7 +18,7 @@ from stepwell_storage.codec import NARROW_BELOW, decode_each, encode_each
 from stepwell_storage.database import Bind, Reader, in_list
 from stepwell_storage.errors import Corrupt
 from stepwell_storage.names import pages
-from stepwell_storage.payloads import ByKey, Journaled, decode as decode_row
+from stepwell_storage.payloads import ByKey, Journaled, decode_each as decode_each_row
 from stepwell_storage.points import INT64, Ints, Points, to_ordered
 from stepwell_storage.statements import sql
 from stepwell_storage.stretches import Stretches, gather, merge_each
@@ -148,13 +148,15 @@ async def _read_unit(reader: Reader, run: int, sealed: Sealed) -> list[Journaled
     if until is None:
         return []
     sealed.upto = counted if len(sizes) < MAX_UNIT_ROWS and until == sizes[-1][0] else until
+    stored = await reader.fetch(sql.journal_rows, (run, until))
     rows = []
-    for number, points, payload in await reader.fetch(sql.journal_rows, (run, until)):
-        try:
-            rows.append(decode_row(payload))
-        except Corrupt as error:
-            sealed.damaged.append(f"journal row {number}: {error.reason}")
+    for (number, points, _), row in zip(
+        stored, decode_each_row([payload for *_, payload in stored]), strict=True
+    ):
+        if isinstance(row, Corrupt):
+            sealed.damaged.append(f"journal row {number}: {row.reason}")
             continue
+        rows.append(row)
         sealed.journal.append(number)
         sealed.points += points
     return rows

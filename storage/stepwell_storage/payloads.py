@@ -8,10 +8,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
-from stepwell_storage.columns import Narrowed, Reader, pack_all_floats, pack_all_ints, seal
+from stepwell_storage.columns import (
+    Narrowed,
+    Reader,
+    Rows,
+    pack_all_floats,
+    pack_all_ints,
+    seal,
+)
+from stepwell_storage.errors import Corrupt
 from stepwell_storage.points import INT64, Floats, Ints, Points
 from stepwell_storage.stretches import Stretches, gather
 
@@ -19,6 +28,8 @@ FORMAT = 1
 MAX_POINTS = 1 << 22
 """Of one payload; a body of 32 MiB holds fewer.  Bounds what a damaged count can allocate."""
 
+_MANY_ALIKE = 4
+"""Payloads of one shape from which on a pass over all of them costs less than one over each."""
 _HEADER = struct.Struct("<BBBBBBII")  # format, widths of keys and counts, 3 forms, keys, points
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 Row = tuple[Sequence[int], Sequence[int], bytes, bytes, bytes]
@@ -59,7 +70,11 @@ class ByKey:
     @classmethod
     def of(cls, payloads: Sequence[bytes]) -> ByKey:
         """At least one.  Raises Corrupt."""
-        return cls.of_rows([decode(payload) for payload in payloads])
+        rows = decode_each(payloads)
+        for row in rows:
+            if isinstance(row, Corrupt):
+                raise row
+        return cls.of_rows([row for row in rows if isinstance(row, Journaled)])
 
     @classmethod
     def of_rows(cls, rows: Sequence[Journaled]) -> ByKey:
@@ -138,6 +153,47 @@ def decode(payload: bytes) -> Journaled:
     values = reader.floats(value_form, points)
     reader.finish()
     return Journaled(keys, counts, steps, timestamps, values)
+
+
+def decode_each(payloads: Sequence[bytes]) -> list[Journaled | Corrupt]:
+    """What :func:`decode` returns or raises of each; those of one shape by one pass over all."""
+    alike: dict[tuple[bytes, int], list[int]] = {}
+    for index, payload in enumerate(payloads):
+        alike.setdefault((payload[: _HEADER.size], len(payload)), []).append(index)
+    found: dict[int, Journaled | Corrupt] = {}
+    for members in alike.values():
+        chosen = [payloads[index] for index in members]
+        rows = _decode_alike(chosen) if len(members) >= _MANY_ALIKE else None
+        found.update(zip(members, rows or map(_decode_or_tell, chosen), strict=True))
+    return [found[index] for index in range(len(payloads))]
+
+
+def _decode_or_tell(payload: bytes) -> Journaled | Corrupt:
+    try:
+        return decode(payload)
+    except Corrupt as error:
+        return error
+
+
+def _decode_alike(payloads: Sequence[bytes]) -> list[Journaled] | None:
+    """Payloads of one header and length; None where they have to be looked at one by one."""
+    if len(payloads[0]) <= _HEADER.size:
+        return None
+    number, width, count_width, *forms, series, points = _HEADER.unpack_from(payloads[0])
+    if number != FORMAT or count_width or width not in _CODES:
+        return None
+    if not 0 < series <= points <= MAX_POINTS or points % series:
+        return None
+    rows, each = Rows(payloads, _HEADER.size), points // series
+    if not rows.hold(forms, points, period=each, ahead=series * width):
+        return None
+    keys, counts = rows.ids(series, width), np.full(series, each, INT64)
+    steps, timestamps = (rows.ints(form, points, each) for form in forms[:2])
+    values = rows.floats(forms[2], points)
+    return [
+        Journaled(*row)
+        for row in zip(keys, repeat(counts), steps, timestamps, values, strict=False)
+    ]
 
 
 def keys_of(payload: bytes) -> Ints:

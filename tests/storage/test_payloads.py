@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from stepwell_storage.errors import Corrupt
-from stepwell_storage.payloads import MAX_POINTS, decode, encode, extract, keys_of
+from stepwell_storage.payloads import (
+    MAX_POINTS,
+    Row,
+    decode,
+    decode_each,
+    encode,
+    encode_all,
+    extract,
+    keys_of,
+)
 from stepwell_storage.points import NAN_BITS, Points
 from tests.storage.point_samples import (
     INT64_MAX,
@@ -61,6 +70,55 @@ def test_one_key_is_extracted_wherever_it_stands(series: list[tuple[int, Points]
         mine = Points.concat([points for other, points in series if other == key])
         assert extract(payload, key) == mine
     assert extract(payload, 2**41) is None
+
+
+def rows_of_many_shapes() -> list[Row]:
+    """Single steps, long and short series, shared and own steps, doubles, unequal counts;
+    some shapes often, others once."""
+    rows: list[Row] = []
+    for seed in range(30):
+        kind = ("noisy float32", "noisy")[seed % 2]
+        for series, count in ((1, 1), (3, 1), (1, 40), (10, 100), (7, 5)):
+            one = training(count, kind, seed)
+            steps, times = one.steps.tobytes() * series, one.timestamps.tobytes() * series
+            values = (
+                one.values.tobytes() * series
+                if seed % 3
+                else training(count * series, kind, seed).values.tobytes()
+            )
+            rows.append((list(range(1, series + 1)), [count] * series, steps, times, values))
+    whole = training(12, "noisy float32")
+    columns = (whole.steps.tobytes(), whole.timestamps.tobytes(), whole.values.tobytes())
+    return [*rows, ([1, 300], [5, 7], *columns), ([70_000], [12], *columns)]
+
+
+def test_many_rows_are_written_as_each_alone():
+    rows = rows_of_many_shapes()
+    assert encode_all(rows) == [encode(*row) for row in rows]
+    assert encode_all([]) == []
+
+
+def test_many_rows_are_read_as_each_alone_and_damage_is_told_of_its_row():
+    payloads = [encode(*row) for row in rows_of_many_shapes()]
+    damaged = range(0, len(payloads), 11)
+    for index in damaged:
+        body = bytearray(payloads[index])
+        body[index % len(body)] ^= 1 + index % 255
+        payloads[index] = bytes(body)
+    payloads += [b"", payloads[1][:5], payloads[1][:-1]]
+    for index, (payload, found) in enumerate(zip(payloads, decode_each(payloads), strict=True)):
+        if index in damaged or index >= len(payloads) - 3:
+            assert isinstance(found, Corrupt)
+            with pytest.raises(Corrupt):
+                decode(payload)
+            continue
+        assert not isinstance(found, Corrupt)
+        alone = decode(payload)
+        assert found.keys.tolist() == alone.keys.tolist()
+        assert found.counts.tolist() == alone.counts.tolist()
+        assert Points(found.steps, found.timestamps, found.values) == Points(
+            alone.steps, alone.timestamps, alone.values
+        )
 
 
 def test_series_that_share_steps_and_times_store_them_once():
