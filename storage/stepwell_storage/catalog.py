@@ -205,8 +205,9 @@ class Catalog:
 
     async def create_runs(self, tx: Transaction, jobs: Sequence[CreateRun]) -> None:
         """Make the runs of a group; one whose id exists already is left as it is."""
-        await self._runs.load(tx, [job.new.run_id for job in jobs])
-        purged = await self._purged(tx, jobs)
+        told = [job.new.run_id for job in jobs if not job.new.fresh]
+        await self._runs.load(tx, told)
+        purged = await self._purged(tx, told)
         made: dict[str, CreateRun] = {}
         fresh: dict[str, Experiment] = {}
         for job in jobs:
@@ -226,12 +227,11 @@ class Catalog:
         if made:
             await self._insert_runs(tx, list(made.values()))
 
-    async def _purged(self, tx: Transaction, jobs: Sequence[CreateRun]) -> set[str]:
+    async def _purged(self, tx: Transaction, run_ids: Sequence[str]) -> set[str]:
         """Which of the ids were those of runs that are deleted for good."""
-        if not self.any_purged:
+        if not self.any_purged or not run_ids:
             return set()
-        wanted = [job.new.run_id for job in jobs]
-        rows = await tx.fetch(in_list(sql.purged, len(wanted)), wanted)
+        rows = await tx.fetch(in_list(sql.purged, len(run_ids)), run_ids)
         return {run_id for (run_id,) in rows}
 
     async def _insert_runs(self, tx: Transaction, jobs: Sequence[CreateRun]) -> None:

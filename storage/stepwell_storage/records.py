@@ -210,7 +210,10 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to be made.  Exactly one of the experiment's fields is given, or neither: Default."""
+    """A run to be made.  Exactly one of the experiment's fields is given, or neither: Default.
+
+    ``fresh`` says that the id was made for it a moment ago, so nobody looks whether it exists.
+    """
 
     run_id: str
     name: str
@@ -223,6 +226,7 @@ class NewRun:
     status: str = "running"
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

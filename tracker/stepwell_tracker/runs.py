@@ -93,6 +93,7 @@ async def create_run(request: Request) -> Reply:
     run_id = _own_id("run_id", body.run_id, tenant_name)
     new = NewRun(
         run_id=run_id or ids.new_run_id(tenant_name),
+        fresh=run_id is None,
         name=storable("name", body.name) if body.name else nickname(),
         start_time=now_ms() if body.start_time is None else body.start_time,
         experiment_id=_experiment_id(body),

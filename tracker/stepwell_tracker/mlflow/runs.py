@@ -72,6 +72,7 @@ async def create(request: Request) -> Found:
         user_id=body.optional_text("user_id"),
         parent_run_id=ids.parse_run_id(tags.get(views.PARENT, "")),
         tags=kept,
+        fresh=True,
     )
     # A tenant is made by a write that can succeed: every tenant has experiment 0, and no other.
     async with in_tenant(request, create=experiment_number(text) == 0) as tenant:
