@@ -33,7 +33,7 @@ _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _LIFE: Final = f"{os.getpid():x}-{secrets.token_hex(8)}-"
 """Begins the names in ``incoming`` that this process made; others are leftovers of a crash."""
 
-_MAX_NAMED: Final = 10_000
+_MAX_KNOWN: Final = 10_000
 Parts = Sequence[str]
 
 
@@ -68,6 +68,8 @@ class Folders:
         self._swept = False
         self._named: set[tuple[str, ...]] = set()
         """Folders whose names were synced; one that is there need not be, whoever made it."""
+        self._settled: set[tuple[str, ...]] = set()
+        """Folders that were synced since anything was last deleted."""
 
     @contextlib.contextmanager
     def opened(self, parts: Parts, *, make: bool = False) -> Iterator[int]:
@@ -160,12 +162,13 @@ class Folders:
         """
         with disk_errors(), contextlib.ExitStack() as stack:
             with self._changing:
-                self._named.clear()
                 try:
                     folder = stack.enter_context(self.opened(parts[:-1]))
+                    self._settled.clear()
                     trash = self._detach(folder, parts[-1])
+                    self._forget(tuple(parts))
                 except (FileNotFoundError, NotADirectoryError):
-                    self._sync_nearest(parts[:-1])
+                    self._sync_nearest(tuple(parts[:-1]))
                     return False
                 self._prune(parts[:-1], durable=True)
             os.fsync(folder)
@@ -199,12 +202,14 @@ class Folders:
             else:
                 os.unlink(name, dir_fd=incoming)
 
-    def _sync_nearest(self, parts: Parts) -> None:
+    def _sync_nearest(self, parts: tuple[str, ...]) -> None:
         """Make it durable that nothing stands there: the sync after its removal may have failed."""
         for depth in range(len(parts), -1, -1):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 with self.opened(parts[:depth]) as folder:
-                    os.fsync(folder)
+                    if parts[:depth] not in self._settled:
+                        os.fsync(folder)
+                _remember(self._settled, parts[:depth])
                 return
 
     def _make(self, parts: tuple[str, ...], above: int) -> None:
@@ -212,17 +217,20 @@ class Folders:
             os.mkdir(parts[-1], 0o700, dir_fd=above)
         if parts not in self._named:
             os.fsync(above)
-            if len(self._named) >= _MAX_NAMED:
-                self._named.clear()
-            self._named.add(parts)
+            _remember(self._named, parts)
+
+    def _forget(self, gone: tuple[str, ...]) -> None:
+        """A folder is gone: one of its name would be another."""
+        for parts in [one for one in self._named if one[: len(gone)] == gone]:
+            self._named.discard(parts)
 
     def _prune(self, parts: Parts, *, durable: bool = False) -> None:
         """Remove the empty ones among the folders ``parts`` leads through, the deepest first."""
-        self._named.clear()
         for depth in range(len(parts), 0, -1):
             try:
                 with self.opened(parts[: depth - 1]) as above:
                     os.rmdir(parts[depth - 1], dir_fd=above)
+                    self._forget(tuple(parts[:depth]))
                     if durable:
                         os.fsync(above)
             except FileNotFoundError:
@@ -245,6 +253,12 @@ class Folders:
             for name in leftovers:
                 self._burn(name)
             self._swept = True
+
+
+def _remember(known: set[tuple[str, ...]], parts: tuple[str, ...]) -> None:
+    if len(known) >= _MAX_KNOWN:
+        known.clear()
+    known.add(parts)
 
 
 def _step(part: str, above: int) -> int:

@@ -99,8 +99,7 @@ def test_the_server_dies_in_the_middle_of_a_transaction(tmp_path: Path, place: s
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("commit", [1, 2])
+@pytest.mark.parametrize(("when", "commit"), [("before", 1), ("after", 1), ("before", 2)])
 def test_the_server_dies_while_a_tenant_is_made(tmp_path: Path, when: str, commit: int):
     """Its first transaction makes its rows, the second its first run."""
     data, writer = tmp_path / "data", Writer(new_run_id("default"))

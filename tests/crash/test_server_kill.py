@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -176,9 +177,12 @@ def test_a_killed_server_lost_nothing_that_it_acknowledged(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_server_killed_two_hundred_times_lost_nothing(tmp_path: Path):
-    acknowledged = storm(tmp_path / "data", writers(), random.Random(SEED + 1), kills=200)
-    assert acknowledged > 2_000
+@pytest.mark.parametrize("number", range(1, 5))
+def test_a_server_killed_two_hundred_times_lost_nothing(tmp_path: Path, number: int):
+    """Four times fifty."""
+    acknowledged = storm(tmp_path / "data", writers(), random.Random(SEED + number), kills=50)
+    sys.stderr.write(f"50 kills: {acknowledged:,} batches acknowledged, none lost\n")
+    assert acknowledged > 500
 
 
 @pytest.mark.timeout(600)
