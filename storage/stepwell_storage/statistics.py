@@ -8,7 +8,10 @@ a crash the rows beyond it are read back into a window.  That a number can stand
 here" holds because one committer numbers and commits a tenant's rows in order.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +25,9 @@ from stepwell_storage.statements import sql
 _NAN = ordered(float("nan"))
 _MIN = np.iinfo(np.int64).min
 _MAX = np.iinfo(np.int64).max
+_MANY_STRETCHES = 10_000
+_WIDE = 64
+"""Keys of an entry from which on it is worth a look whether it has those of others."""
 Numbers = Sequence[int] | Ints
 
 
@@ -62,7 +68,12 @@ class Window:
         """Merge the window into the tables.  Forget it with :meth:`clear` once committed."""
         if self.entries:
             await tx.executemany(sql.set_meta, [("counted", self.entries[-1].journal)])
-            await tx.executemany(sql.merge_series, summarize(self.entries))
+            # Of narrow steps it takes a millisecond; of many series so long that others are due.
+            if sum(len(entry.counts) for entry in self.entries) > _MANY_STRETCHES:
+                rows = await asyncio.to_thread(summarize, self.entries)
+            else:
+                rows = summarize(self.entries)
+            await tx.executemany(sql.merge_series, rows)
         beats = [(at, run, at) for run, at in self.heartbeats.items()]
         await tx.executemany(sql.heartbeat, beats)
         if self.writers:
@@ -78,8 +89,12 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class _Segments:
-    """Per stretch of one series within one journal row: where it begins and ends, its extremes."""
+    """Points of one series each, from one journal row or from several that follow each other: how
+    many, where they begin and end, their extremes.  ``journals`` are the newest of the rows."""
 
+    keys: Ints
+    runs: Ints
+    journals: Ints
     counts: Ints
     first: tuple[Ints, Ints, Ints]
     last: tuple[Ints, Ints, Ints]
@@ -88,27 +103,99 @@ class _Segments:
     high: Ints
     high_step: Ints
 
+    @classmethod
+    def concat(cls, parts: Sequence[_Segments]) -> _Segments:
+        if len(parts) == 1:
+            return parts[0]
+        columns = zip(*[part.columns() for part in parts], strict=True)
+        keys, runs, journals, counts, *rest = [np.concatenate(column) for column in columns]
+        first, last, extremes = tuple(rest[:3]), tuple(rest[3:6]), rest[6:]
+        return cls(keys, runs, journals, counts, first, last, *extremes)  # type: ignore[arg-type]  # three each
 
-def _segments(entries: Sequence[Entry], counts: Ints) -> _Segments:
-    steps = np.frombuffer(b"".join([e.steps for e in entries]), INT64)
-    times = np.frombuffer(b"".join([e.timestamps for e in entries]), INT64)
-    values = to_ordered(np.frombuffer(b"".join([e.values for e in entries]), FLOAT64))
+    def columns(self) -> tuple[Ints, ...]:
+        heads = (self.keys, self.runs, self.journals, self.counts)
+        extremes = (self.low, self.low_step, self.high, self.high_step)
+        return (*heads, *self.first, *self.last, *extremes)
+
+
+def _segments(entries: Sequence[Entry]) -> _Segments:
+    sizes = np.array([len(e.counts) for e in entries])
+    counts = _joined([e.counts for e in entries])
+    heads = (
+        _joined([e.keys for e in entries]),
+        np.repeat(np.array([e.run for e in entries], INT64), sizes),
+        np.repeat(np.array([e.journal for e in entries], INT64), sizes),
+        counts,
+    )
+    steps, times, values = _points(entries)
     ends = np.cumsum(counts)
     starts, lasts = ends - counts, ends - 1
     first = (steps[starts], times[starts], values[starts])
     last = (steps[lasts], times[lasts], values[lasts])
-    if len(counts) == len(steps):
-        high = np.where(values == _NAN, _MIN, values)
-        return _Segments(counts, first, last, values, steps, high, steps)
     # NaN is the greatest, so the lowest skips it by itself.
-    low = np.minimum.reduceat(values, starts)
     numbers = np.where(values == _NAN, _MIN, values)
+    if len(counts) == len(steps):
+        return _Segments(*heads, first, last, values, steps, numbers, steps)
+    low = np.minimum.reduceat(values, starts)
     high = np.maximum.reduceat(numbers, starts)
     at_low = np.where(values == np.repeat(low, counts), steps, _MAX)
     at_high = np.where(numbers == np.repeat(high, counts), steps, _MAX)
     low_step = np.minimum.reduceat(at_low, starts)
     high_step = np.minimum.reduceat(at_high, starts)
-    return _Segments(counts, first, last, low, low_step, high, high_step)
+    return _Segments(*heads, first, last, low, low_step, high, high_step)
+
+
+def _points(entries: Sequence[Entry]) -> tuple[Ints, Ints, Ints]:
+    """Steps, timestamps and ordered values."""
+    return (
+        np.frombuffer(b"".join([e.steps for e in entries]), INT64),
+        np.frombuffer(b"".join([e.timestamps for e in entries]), INT64),
+        to_ordered(np.frombuffer(b"".join([e.values for e in entries]), FLOAT64)),
+    )
+
+
+def _parts(entries: Sequence[Entry]) -> Iterator[_Segments]:
+    """Wide steps summed one below the other: entries of one run with the same keys and a point of
+    each.  All other entries are the last part.
+
+    A series is in one part only, so its segments stay in the order in which they came.
+    """
+    runs: dict[int, dict[tuple[int, ...], list[Entry]]] = {}
+    for entry in entries:
+        wide = len(entry.keys) >= _WIDE and len(entry.steps) == 8 * len(entry.keys)
+        steps = runs.setdefault(entry.run, {})
+        steps.setdefault(tuple(entry.keys) if wide else (), []).append(entry)
+    rest: list[Entry] = []
+    for steps in runs.values():
+        apart = () not in steps and len(set().union(*steps)) == sum(map(len, steps))
+        if apart:
+            yield from map(_steps, steps.values())
+        else:
+            rest += [entry for bundle in steps.values() for entry in bundle]
+    if rest:
+        yield _segments(sorted(rest, key=lambda entry: entry.journal))
+
+
+def _steps(entries: Sequence[Entry]) -> _Segments:
+    """Entries with the same keys and a point of each, as one matrix if they ascend."""
+    size = len(entries[0].keys)
+    steps, times, values = (column.reshape(-1, size) for column in _points(entries))
+    if not (steps[1:] > steps[:-1]).all():
+        return _segments(entries)
+    numbers = np.where(values == _NAN, _MIN, values)
+    lowest, highest, each = values.argmin(axis=0), numbers.argmax(axis=0), np.arange(size)
+    return _Segments(
+        np.asarray(entries[0].keys, INT64),
+        np.full(size, entries[0].run, INT64),
+        np.full(size, entries[-1].journal, INT64),
+        np.full(size, len(entries), INT64),
+        (steps[0], times[0], values[0]),
+        (steps[-1], times[-1], values[-1]),
+        values[lowest, each],
+        steps[lowest, each],
+        numbers[highest, each],
+        steps[highest, each],
+    )
 
 
 def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
@@ -118,13 +205,8 @@ def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
     chain, so that points may repeat; the statement adds what it finds against the table, as of
     the last row that is counted now.
     """
-    sizes = np.array([len(e.counts) for e in entries])
-    counts = _joined([e.counts for e in entries])
-    keys = _joined([e.keys for e in entries])
-    runs = np.repeat(np.array([e.run for e in entries], INT64), sizes)
-    journals = np.repeat(np.array([e.journal for e in entries], INT64), sizes)
-    seg = _segments(entries, counts)
-
+    seg = _Segments.concat(list(_parts(entries)))
+    keys, runs, journals = seg.keys, seg.runs, seg.journals
     order = np.lexsort((runs, keys))
     keys, runs, journals = keys[order], runs[order], journals[order]
     fresh = np.ones(len(order), np.bool_)
@@ -140,14 +222,11 @@ def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
 
     firsts = [column[starts] for column in first]
     lasts = [column[starts + sizes - 1] for column in last]
-    for group in np.flatnonzero(disordered):
-        rows = range(starts[group], starts[group] + sizes[group])
-        least = min(rows, key=lambda row: tuple(column[row] for column in first))
-        greatest = max(rows, key=lambda row: tuple(column[row] for column in last))
-        for column, source in zip(firsts, first, strict=True):
-            column[group] = source[least]
-        for column, source in zip(lasts, last, strict=True):
-            column[group] = source[greatest]
+    if disordered.any():
+        groups = np.repeat(np.arange(len(starts)), sizes)
+        rows = np.flatnonzero(disordered[groups])
+        _mend(firsts, disordered, [column[rows] for column in first], groups[rows], 0)
+        _mend(lasts, disordered, [column[rows] for column in last], groups[rows], -1)
 
     low, low_step = _extreme(np.minimum, seg.low[order], seg.low_step[order], starts, sizes)
     high, high_step = _extreme(np.maximum, seg.high[order], seg.high_step[order], starts, sizes)
@@ -162,6 +241,22 @@ def summarize(entries: Sequence[Entry]) -> list[tuple[int | None, ...]]:
         *_nullable(high, high_step, _MIN),
     ]
     return list(zip(*columns, strict=True))
+
+
+def _mend(
+    ends: Sequence[Ints],
+    disordered: npt.NDArray[np.bool_],
+    columns: Sequence[Ints],
+    groups: Ints,
+    which: int,
+) -> None:
+    """Put in the least (0) or the greatest (-1) of each disordered group; ``columns`` are those of
+    its rows, ``groups`` say whose, ascending."""
+    order = np.lexsort((*reversed(columns), groups))
+    begins = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))
+    rows = order[begins if which == 0 else np.append(begins[1:], len(groups)) - 1]
+    for end, column in zip(ends, columns, strict=True):
+        end[disordered] = column[rows]
 
 
 def _joined(parts: Sequence[Numbers]) -> Ints:

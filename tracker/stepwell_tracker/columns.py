@@ -85,32 +85,42 @@ def from_mapping(body: wire.LogMetrics, now_ms: int) -> Batch:
 def from_columns(body: wire.ColumnarBatch) -> Batch:
     """The batch of a columnar body.  Raises Invalid."""
     check_format(body.format)
-    series = body.series
-    for i, one in enumerate(series):
-        size = len(one.steps)
-        if size % _ITEM_BYTES or not size == len(one.timestamps) == len(one.values):
-            raise _bad_lengths(i, one)
-    keys = [one.key for one in series]
+    keys, steps, timestamps, values = _arrays(body.series)
     check_keys(keys, lambda key: f"series[{keys.index(key)}].key")
-    if not all(one.steps for one in series):  # storage knows no series without a point
-        series = [one for one in series if one.steps]
-        keys = [one.key for one in series]
-    if len(series) == 1:
-        steps, timestamps, values = series[0].steps, series[0].timestamps, series[0].values
-    else:
-        steps = b"".join([one.steps for one in series])
-        timestamps = b"".join([one.timestamps for one in series])
-        values = b"".join([one.values for one in series])
+    sizes = list(map(len, steps))
+    if 0 in sizes:  # storage knows no series without a point
+        named = [i for i, size in enumerate(sizes) if size]
+        keys, sizes = [keys[i] for i in named], [sizes[i] for i in named]
     return Batch(
         keys,
-        [len(one.steps) // _ITEM_BYTES for one in series],
-        steps,
-        timestamps,
-        values,
+        [size // _ITEM_BYTES for size in sizes],
+        b"".join(steps),
+        b"".join(timestamps),
+        b"".join(values),
         texts("params", body.params),
         texts("tags", body.tags),
         _checked_rank(body.rank),
     )
+
+
+def _arrays(
+    series: Sequence[wire.ColumnarSeries],
+) -> tuple[list[str], list[bytes], list[bytes], list[bytes]]:
+    """Keys, and the steps, timestamps and values of each: equally many, 8 bytes each.
+
+    No look at each series, as there may be a thousand.  Raises Invalid.
+    """
+    steps = [one.steps for one in series]
+    timestamps = [one.timestamps for one in series]
+    values = [one.values for one in series]
+    sizes = list(map(len, steps))
+    odd = any(size % _ITEM_BYTES for size in set(sizes))
+    if odd or sizes != list(map(len, timestamps)) or sizes != list(map(len, values)):
+        for i, one in enumerate(series):
+            size = len(one.steps)
+            if size % _ITEM_BYTES or not size == len(one.timestamps) == len(one.values):
+                raise _bad_lengths(i, one)
+    return [one.key for one in series], steps, timestamps, values
 
 
 def _by_series(keys: list[str], columns: Columns) -> tuple[list[str], list[int], Columns]:

@@ -15,7 +15,7 @@ from stepwell_storage.errors import Invalid, LimitExceeded
 _KEY = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{wire.MAX_KEY_CHARS}}}")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
-MAX_KNOWN_KEYS: Final = 32_768
+MAX_KNOWN_KEYS: Final = 131_072
 _known: set[str] = set()
 """Keys that were found good; emptied when full.  A training run logs the same ones for ever."""
 
