@@ -43,6 +43,14 @@ class Sizes:
     reads: int = 5
 
 
+LOADS: dict[str, tuple[str, Shape | None, int]] = {
+    "batch_1": ("log-batch of 1,000, 1 client: points/s", Shape(10, 100), 1),
+    "batch_8": ("log-batch of 1,000, 8 clients: points/s", Shape(10, 100), 8),
+    "step_1": ("one step (3 metrics), 1 client: requests/s", Shape(3, 1), 1),
+    "step_16": ("one step (3 metrics), 16 clients: requests/s", Shape(3, 1), 16),
+    "create": ("runs created, 8 clients: runs/s", None, 8),
+}
+GROUPS = ("reads", *LOADS)
 QUICK = Sizes(seconds=1.0, rounds=1, history=10_000, runs=200, disk=10_000, reads=2)
 
 
@@ -148,29 +156,22 @@ def only(peer: Peer, peers: list[Peer]) -> Iterator[None]:
             server.go_on()
 
 
-def loads(peers: list[Peer], sizes: Sizes, table: Table) -> None:
-    """Batches, single steps and new runs, at few and at many clients."""
-    cases: list[tuple[str, Shape | None, int]] = [
-        ("log-batch of 1,000, 1 client: points/s", Shape(10, 100), 1),
-        ("log-batch of 1,000, 8 clients: points/s", Shape(10, 100), 8),
-        ("one step (3 metrics), 1 client: requests/s", Shape(3, 1), 1),
-        ("one step (3 metrics), 16 clients: requests/s", Shape(3, 1), 16),
-        ("runs created, 8 clients: runs/s", None, 8),
-    ]
-    for title, shape, clients in cases:
-        print(title, file=sys.stderr)
-        sources = {peer.title: _sources(peer, shape, clients) for peer in peers}
-        tallies: dict[str, list[Tally]] = {peer.title: [] for peer in peers}
-        for number in range(1 + sizes.rounds):
-            for peer in peers:
-                with only(peer, peers):
-                    seconds = sizes.seconds if number else min(1.0, sizes.seconds)
-                    tally = _drive(peer, sources[peer.title], seconds)
-                if number:
-                    tallies[peer.title].append(tally)
-        points = shape.points if shape and shape.points > 3 else 1
+def load(name: str, peers: list[Peer], sizes: Sizes, table: Table) -> None:
+    """Batches, single steps or new runs, in rounds that take turns."""
+    title, shape, clients = LOADS[name]
+    print(title, file=sys.stderr)
+    sources = {peer.title: _sources(peer, shape, clients) for peer in peers}
+    tallies: dict[str, list[Tally]] = {peer.title: [] for peer in peers}
+    for number in range(1 + sizes.rounds):
         for peer in peers:
-            _enter(table, title, peer, tallies[peer.title], points)
+            with only(peer, peers):
+                seconds = sizes.seconds if number else min(1.0, sizes.seconds)
+                tally = _drive(peer, sources[peer.title], seconds)
+            if number:
+                tallies[peer.title].append(tally)
+    points = shape.points if shape and shape.points > 3 else 1
+    for peer in peers:
+        _enter(table, title, peer, tallies[peer.title], points)
 
 
 def _sources(peer: Peer, shape: Shape | None, clients: int) -> list[Source]:
@@ -257,13 +258,20 @@ def _bytes(folder: Path) -> int:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
     parser.add_argument("--quick", action="store_true", help="small sizes, one short round")
     parser.add_argument("--runs", type=int, help="how many runs to search in")
+    parser.add_argument(
+        "--into", type=Path, help="a file that collects figures: one table in several parts"
+    )
     options = parser.parse_args(arguments)
+    groups = options.groups or GROUPS
+    if unknown := [name for name in groups if name not in GROUPS]:
+        parser.error(f"unknown: {', '.join(unknown)} (known: {', '.join(GROUPS)})")
     sizes = QUICK if options.quick else Sizes()
     sizes = replace(sizes, runs=options.runs or sizes.runs)
     end_cleanly()
-    table = Table("MLflow, 1 worker")
+    table = Table("MLflow, 1 worker", options.into)
     table.note(f"MLflow {install('mlflow', 'mlflow')[1]}")
     table.note(f"FastTrackML {install('fasttrackml', 'fasttrackml==0.6.*')[1]}")
     with servers() as peers:
@@ -271,10 +279,15 @@ def main(arguments: list[str]) -> int:
             if not peer.stall:
                 table.add("start to ready: s", peer.title, peer.server.ready_s)
                 table.add("memory, idle (Pss): MB", peer.title, peer.server.memory_mb("Pss"))
-        reads(peers, sizes, table)
-        loads(peers, sizes, table)
+        for name in [name for name in GROUPS if name in groups]:
+            if name == "reads":
+                reads(peers, sizes, table)
+            else:
+                load(name, peers, sizes, table)
         for peer in peers:
-            table.add("memory after the work (Pss): MB", peer.title, peer.server.memory_mb("Pss"))
+            memory = peer.server.memory_mb("Pss")
+            table.add_most("memory after the work (Pss): MB", peer.title, memory)
+    table.save()
     print(table.markdown())
     return 0
 
