@@ -89,6 +89,7 @@ PROBLEMS: dict[type[Exception], tuple[int, str]] = {
     msgspec.ValidationError: (422, "Invalid field"),
     msgspec.DecodeError: (400, "Malformed body"),
     storage.NotFound: (404, "Not found"),
+    storage.Purged: (404, "Not found"),
     storage.Conflict: (409, "Conflict"),
     storage.BadCursor: (400, "Bad cursor"),
     storage.Invalid: (422, "Invalid field"),
