@@ -102,12 +102,12 @@ class Connection(HttpToolsProtocol):
     # --- what does not -------------------------------------------------------------------------
 
     def _now(self) -> str:
+        if self.transport.get_write_buffer_size():  # a finished answer's, too: it is not taken yet
+            return "unread"
         if self._is_in_head:
             return "head"
         if self.cycle is None or self.cycle.response_complete:
             return "idle"
-        if self.transport.get_write_buffer_size():
-            return "unread"
         if self.cycle.more_body and not self.flow.read_paused:
             return "body"
         return "work"
