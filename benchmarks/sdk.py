@@ -114,14 +114,15 @@ def calls(peer: Peer, python: Path, seconds: float, rounds: int) -> dict[str, fl
     One more round looks whose the long calls are.
     """
     found: list[dict[str, Any]] = []
-    for mode in [*[[]] * rounds, ["watch"]]:
-        with scratch() as folder, peer.serve(folder / "server") as server:
-            url = f"http://127.0.0.1:{server.port}" if server else ""
-            (folder / "client").mkdir()
-            arguments = [peer.script, peer.steps, seconds, folder / "client", url, *mode]
+    with scratch() as folder, peer.serve(folder / "server") as server:
+        url = f"http://127.0.0.1:{server.port}" if server else ""
+        for number, mode in enumerate([*[[]] * rounds, ["watch"]]):
+            place = folder / f"client-{number}"
+            place.mkdir()
+            arguments = [peer.script, peer.steps, seconds, place, url, *mode]
             done = subprocess.run(
                 [python, ROOT / "benchmarks" / "sdk_peer.py", *map(str, arguments)],
-                cwd=folder, check=True, capture_output=True, text=True, timeout=900,
+                cwd=place, check=True, capture_output=True, text=True, timeout=900,
             )  # fmt: skip
             found.append(json.loads(done.stdout.strip().splitlines()[-1]))
     watched = found.pop()
@@ -143,43 +144,67 @@ def told(what: str, table: Table) -> Iterator[None]:
         table.note(f"{what} is left out: {error}")
 
 
-def fill(table: Table, peer: Peer, python: Path, figures: dict[str, float]) -> None:
-    """A tracker's column."""
-    table.add("calls timed", peer.title, figures["steps"])
-    table.add("a call, median: us", peer.title, figures["median"])
-    table.add("p99: us", peer.title, figures["p99"])
-    table.add("longest: us", peer.title, figures["longest"])
-    table.add("calls above 1 ms", peer.title, figures["above_1_ms"])
-    table.add("of these not interrupted by the system", peer.title, figures["own_above_1_ms"])
-    table.add("most CPU in a call: us", peer.title, figures["most_cpu"])
-    table.add("mean with everything until finish: us", peer.title, figures["mean"])
-    table.add("import: ms", peer.title, import_ms(python, peer.imports))
+ROWS = {
+    "steps": "calls timed",
+    "median": "a call, median: us",
+    "p99": "p99: us",
+    "longest": "longest: us",
+    "above_1_ms": "calls above 1 ms",
+    "own_above_1_ms": "of these not interrupted by the system",
+    "most_cpu": "most CPU in a call: us",
+    "mean": "mean with everything until finish: us",
+    "import": "import: ms",
+    "megabytes": "installed: MB",
+    "packages": "packages",
+    "client": "of it without our server: MB",
+}
+
+
+def figures_of(peer: Peer, seconds: float, rounds: int, results: Path | None) -> dict[str, Any]:
+    """A tracker's column, as an interrupted run before this one left it in ``results``, if any."""
+    kept = results and results / f"{peer.script}.json"
+    if kept and kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text())
+        return found
+    python, version = environment(peer)
+    figures: dict[str, Any] = calls(peer, python, seconds, rounds)
+    figures |= {"import": import_ms(python, peer.imports), "version": version}
     if peer.package:
         size, packages, client = installed(python)
-        table.add("installed: MB", peer.title, size)
-        table.add("packages", peer.title, packages)
-        if client < size:
-            table.note(f"of {size:.1f} MB installed, {client:.1f} MB are the client and its two")
+        figures |= {"megabytes": size, "packages": packages}
+        figures |= {"client": client} if client < size else {}
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(figures))
+    return figures
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sdk", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--install", action="store_true", help="only make the environments")
+    parser.add_argument("--results", type=Path, help="a folder to go on from where it was stopped")
     parser.add_argument("names", nargs="*", help=", ".join(peer.script for peer in PEERS))
     options = parser.parse_args(arguments)
     seconds, rounds = (2.0, 1) if options.quick else (10.0, 3)
     table = Table("Stepwell")
+    columns: dict[str, dict[str, Any]] = {}
     for peer in PEERS:
         if options.names and peer.script not in options.names:
             continue
         with told(peer.title, table):
-            python, version = environment(peer, fresh=options.install)
-            if not options.install:
-                fill(table, peer, python, calls(peer, python, seconds, rounds))
-                table.note(f"{peer.title} {version}".strip())
+            if options.install:
+                environment(peer, fresh=True)
+                continue
+            figures = figures_of(peer, seconds, rounds, options.results)
+            table.note(f"{peer.title} {figures.pop('version')}".strip())
+            columns[peer.title] = figures
     if options.install:
         return 0
+    for row, title in ROWS.items():
+        for name, figures in columns.items():
+            if row in figures:
+                table.add(title, name, figures[row])
     print(table.markdown())
     print("\nA training loop of small steps, with our client:\n")
     print("| logging to | wall time | CPU of the main thread |\n|---|---|---|", flush=True)
