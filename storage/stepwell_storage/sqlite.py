@@ -267,9 +267,9 @@ class Sqlite:
 
     @contextlib.asynccontextmanager
     async def snapshot(self, timeout_s: float = 30.0) -> AsyncIterator[Reader]:
-        if self._path is None:  # in memory there is but the one connection
-            async with self._readers:
-                yield self._writer
+        if self._path is None:  # in memory there is but the one connection; what is queued to be
+            async with self._readers:  # written is the transaction's own affair
+                yield _Connection(self._writer.raw, None, reads=True)
             return
         try:
             async with asyncio.timeout(timeout_s), self._readers:
