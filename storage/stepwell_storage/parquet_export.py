@@ -88,7 +88,13 @@ class _Export:
             "models": {row[0] for row in self._reader.execute("select model_id from model")},
         }
         copy_artifacts(folder, self._target, owners, self._note)
-        header = {"format": FORMAT, "tenant": self._name, "version": version, "points": points}
+        header = {
+            "format": FORMAT,
+            "tenant": self._name,
+            "version": version,
+            "points": points,
+            "files": len(self._files),
+        }
         manifest = self._target / MANIFEST
         lines = [json.dumps(line) + "\n" for line in (header, *self._files)]
         manifest.write_text("".join(lines), encoding="utf-8")

@@ -1,12 +1,13 @@
 """Rows as Parquet files and back, by arro3: of one type a column, bit for bit.
 
 arro3 is a thirtieth of a gigabyte where the next smallest library that streams is twice as large
-and the best known one five times.  It has no word for a file that is none but a panic, so files
-are compared with their checksum before they are opened.
+and the best known one five times.  Over a file that is no Parquet it panics, or aborts the process:
+run as a program, this reads all files whose paths come on stdin, and names each on stdout first.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +17,17 @@ import numpy.typing as npt
 from arro3.core import Array, DataType, RecordBatch
 from arro3.io import read_parquet, write_parquet
 
+from stepwell_storage.errors import Corrupt
+
 COMPRESSION: Final = "zstd(3)"
 ROW_GROUP: Final = 250_000
 BATCH_ROWS: Final = 65_536
-_TYPES: Final = {"integer": DataType.int64, "text": DataType.utf8, "blob": DataType.binary}
+_TYPES: Final = {
+    "integer": DataType.int64,
+    "text": DataType.utf8,
+    "blob": DataType.binary,
+    "double": DataType.float64,
+}
 _POINT_ENCODINGS: Final[Any] = {
     "step": "delta_binary_packed",
     "timestamp": "delta_binary_packed",
@@ -27,7 +35,15 @@ _POINT_ENCODINGS: Final[Any] = {
 }
 
 Columns = Mapping[str, str]
-"""Name to integer, text or blob."""
+"""Name to integer, text, blob or double."""
+
+POINT_NUMBERS: Final[Columns] = {
+    "run": "integer",
+    "name": "integer",
+    "step": "integer",
+    "timestamp": "integer",
+    "value": "double",
+}
 
 
 def kind_of(declared: str) -> str:
@@ -46,10 +62,10 @@ def write_rows(path: Path, columns: Columns, rows: Sequence[Sequence[object]]) -
     )
 
 
-def read_rows(path: Path, names: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
-    """Its rows in batches, the columns in this order."""
-    for batch in read_parquet(path, batch_size=BATCH_ROWS):
-        yield list(zip(*(batch[name].to_pylist() for name in names), strict=True))
+def read_rows(path: Path, columns: Columns) -> Iterator[list[tuple[Any, ...]]]:
+    """Its rows in batches, the columns in this order.  Raises Corrupt for other columns."""
+    for batch in _batches(path, columns):
+        yield list(zip(*(batch[name].to_pylist() for name in columns), strict=True))
 
 
 def write_points(
@@ -71,7 +87,29 @@ def write_points(
     )
 
 
-def read_points(path: Path, names: Sequence[str]) -> Iterator[list[npt.NDArray[Any]]]:
-    """Its columns of numbers in batches, copied out of the library's memory."""
-    for batch in read_parquet(path, batch_size=BATCH_ROWS):
-        yield [np.array(batch[name].to_numpy()) for name in names]
+def read_points(path: Path, columns: Columns) -> Iterator[list[npt.NDArray[Any]]]:
+    """Its columns of numbers in batches, copied out of the library's memory.  Raises Corrupt."""
+    for batch in _batches(path, columns):
+        if any(batch[name].null_count for name in columns):
+            raise Corrupt("has points without a number", file=path)
+        yield [np.array(batch[name].to_numpy()) for name in columns]
+
+
+def _batches(path: Path, columns: Columns) -> Iterator[RecordBatch]:
+    reader = read_parquet(path, batch_size=BATCH_ROWS)
+    for name, kind in columns.items():
+        if name not in reader.schema.names or reader.schema.field(name).type != _TYPES[kind]():
+            raise Corrupt(f"has no column {name} of type {_TYPES[kind]()}", file=path)
+    yield from reader
+
+
+def _probe() -> None:
+    for path in sys.stdin.buffer.read().decode(errors="surrogateescape").split("\0"):
+        sys.stdout.buffer.write(b"\0" + path.encode(errors="surrogateescape"))
+        sys.stdout.flush()
+        for _ in read_parquet(Path(path), batch_size=BATCH_ROWS) if path else ():
+            pass
+
+
+if __name__ == "__main__":
+    _probe()

@@ -14,7 +14,8 @@ from stepwell_storage import parquet_export
 from stepwell_storage.check import verify
 from stepwell_storage.errors import Conflict, Corrupt, NotFound
 from stepwell_storage.parquet_export import export
-from stepwell_storage.parquet_import import Source, _Load, import_parquet
+from stepwell_storage.parquet_import import _Load, import_parquet
+from stepwell_storage.parquet_source import Source
 from stepwell_storage.parquet_tables import read_points, read_rows
 from stepwell_storage.points import FLOAT64
 from stepwell_storage.records import (
@@ -222,14 +223,15 @@ async def test_other_programs_find_names_beside_the_numbers(filled: Path, tmp_pa
     to = tmp_path / "to"
     export(filled, "acme", to, quiet)
     [params] = (to / "tables" / "param").iterdir()
-    found = {row for page in read_rows(params, ["run_id", "name", "value"]) for row in page}
+    columns = dict.fromkeys(("run_id", "name", "value"), "text")
+    found = {row for page in read_rows(params, columns) for row in page}
     assert (RUN, "lr", "1e-3") in found
     [points] = (to / "points").iterdir()
-    texts = [row for page in read_rows(points, ["run_id", "key"]) for row in page]
+    texts = [row for page in read_rows(points, {"run_id": "text", "key": "text"}) for row in page]
     assert set(texts) == {(r, k) for r in (RUN, OTHER) for k in ("loss", "extreme/ünï")} | {
         (RUN, "fresh")
     }
-    [values] = next(read_points(points, ["value"]))
+    [values] = next(read_points(points, {"value": "double"}))
     assert values.dtype == FLOAT64
 
 

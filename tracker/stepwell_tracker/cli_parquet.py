@@ -14,7 +14,7 @@ from stepwell_tracker.cli import DATA_TAKEN, DONE, FAILED, WRONG_USE, fail, pars
 from stepwell_tracker.cli_progress import Progress
 
 if TYPE_CHECKING:
-    from stepwell_storage.parquet_import import Source
+    from stepwell_storage.parquet_source import Source
 
 EXPORT_EXAMPLE = (
     "stepwell export parquet exported/acme-corp --data stepwell-data --tenant acme-corp"
@@ -50,8 +50,8 @@ def import_(arguments: list[str]) -> int:
     """Make a tenant of an export."""
     options = _import_parser().parse_args(arguments)
     _require_library()
-    from stepwell_storage.errors import Conflict, NotFound, StorageError, Unsupported
-    from stepwell_storage.parquet_import import Source
+    from stepwell_storage.errors import Conflict, Corrupt, NotFound, StorageError, Unsupported
+    from stepwell_storage.parquet_source import Source
 
     try:
         source = Source(options.source)
@@ -60,6 +60,8 @@ def import_(arguments: list[str]) -> int:
         fail(str(error), WRONG_USE)
     except Unsupported as error:
         fail(str(error), DATA_TAKEN)
+    except Corrupt as error:
+        fail(f"nothing was imported: {error}", FAILED)
     except (StorageError, OSError) as error:
         fail(f"not imported: {error}; the same command goes on where it was", FAILED)
     again = "" if made else ", as before: it was imported already"
