@@ -8,15 +8,16 @@ points go through the journal as logged ones do.
 What was deleted elsewhere is deleted here from now on: the time for which it is kept begins anew.
 
 The ledger stands in ``meta``: ``imported run <id>`` is the fingerprint of the source's run, 0 while
-unfinished; ``imported experiment <number> <name>`` is the number that it has here; ``imported file
-of <run or model>/<path>`` is the beginning of its SHA-256, 0 while it is copied.
+unfinished, and so it is for models of both kinds; ``imported experiment <number> <name>`` is the
+number that it has here; ``imported file of <run or model>/<path>`` is the beginning of its SHA-256,
+0 while it is copied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from stepwell_storage import registry_imports
@@ -49,7 +50,9 @@ Read = Callable[..., AbstractAsyncContextManager[Reader]]
 
 ROW_POINTS: Final = 65_536
 UNFINISHED: Final = 0
-_RUN: Final = "imported run "
+RUN: Final = "run"
+LOGGED_MODEL: Final = "logged model"
+REGISTERED_MODEL: Final = "registered model"
 
 
 @dataclass(slots=True)
@@ -78,10 +81,10 @@ class Imports:
         self._read = read
         self._writer = writer
 
-    async def ledger(self, run_ids: Sequence[str]) -> dict[str, int]:
-        """What was said of those of the runs that were imported."""
-        found = await self._meta([_RUN + run_id for run_id in run_ids])
-        return {name.removeprefix(_RUN): value for name, value in found.items()}
+    async def ledger(self, kind: str, names: Sequence[str]) -> dict[str, int]:
+        """What was said of those that were imported: of runs, or models of either kind."""
+        found = await self._meta([_said(kind, name) for name in names])
+        return {name.removeprefix(_said(kind, "")): value for name, value in found.items()}
 
     async def existing(self, run_ids: Sequence[str]) -> set[str]:
         """Those of the runs that are here."""
@@ -144,6 +147,11 @@ class Imports:
 
         await self._submit(Append(work))
 
+    async def keep_files_here(self, here: Experiment) -> None:
+        """The files of an experiment that was imported came here, and are not elsewhere now."""
+        moved = replace(here, artifact_location=None)
+        await self._submit(Append(lambda tx: self._describe(tx, moved, here.number, fresh=False)))
+
     async def map_experiment(self, source: Experiment, number: int) -> None:
         """Remember that an experiment of the source goes to one that is here, as it is."""
 
@@ -168,6 +176,7 @@ class Imports:
             catalog, old = self._writer.catalog, experiment_of(there[0])
             self._writer.after_commit(lambda: catalog.forget(old))
         tags = [(number, name, value) for name, value in sorted(source.tags.items())]
+        await tx.execute(sql.clear_experiment_tags, (number,))
         await tx.executemany(sql.set_experiment_tag, tags)
 
     # --- runs ----------------------------------------------------------------------------------
@@ -235,7 +244,7 @@ class Imports:
             if job.error is not None:  # of another kind than what one job may fail by: roll back
                 raise StorageError(str(job.error)) from job.error
         await _link(tx, imported, states)
-        ledger = [(_RUN + one.run.run_id, one.fingerprint) for one in imported]
+        ledger = [(_said(RUN, one.run.run_id), one.fingerprint) for one in imported]
         await tx.executemany(sql.set_meta, ledger)
         self._writer.after_commit(lambda: self._remember(imported))
 
@@ -249,39 +258,46 @@ class Imports:
 
     # --- models --------------------------------------------------------------------------------
 
-    async def models(self, models: Sequence[tuple[Model, bool]]) -> int:
-        """Logged models, and whether each is deleted; one that is here gets what it has not.
+    async def models(self, models: Sequence[tuple[Model, bool, int]]) -> None:
+        """Logged models, whether each is deleted, and what the ledger will say of it.
 
-        One that is here and changed later than the source's stays.  Returns how many were new.
+        One that is here becomes as the source's; parameters and metrics are only added.
         """
 
-        async def work(tx: Transaction) -> int:
-            known: dict[str, tuple[int, int]] = {}
-            for some in pages([model.model_id for model, _ in models]):
-                rows = await tx.fetch(in_list(sql.models_by_ids, len(some)), some)
-                known.update((model_id, (number, at)) for model_id, number, at in rows)
+        async def work(tx: Transaction) -> None:
+            known: dict[str, int] = {}
+            for some in pages([model.model_id for model, _, _ in models]):
+                known.update(await tx.fetch(in_list(sql.models_by_ids, len(some)), some))
             number = (await tx.fetch(sql.next_model))[0][0]
-            for model, deleted in models:
-                if model.model_id not in known:
-                    row = (number, model.model_id, model.experiment_number, model.name,
+            for model, deleted, said in models:
+                state = _state(model, deleted=deleted)
+                here = known.get(model.model_id)
+                if here is None:
+                    here, number = number, number + 1
+                    row = (here, model.model_id, model.experiment_number, model.name,
                            model.model_type, model.source_run_id)  # fmt: skip
-                    await tx.execute(sql.import_model, (*row, *_state(model, deleted=deleted)))
-                    await _fill_model(tx, number, model)
-                    number += 1
-                elif known[model.model_id][1] < model.updated_at:
-                    here = known[model.model_id][0]
-                    await tx.execute(sql.reimport_model, (*_state(model, deleted=deleted), here))
-                    await _fill_model(tx, here, model)
-            return len(models) - len(known)
+                    await tx.execute(sql.import_model, (*row, *state))
+                else:
+                    await tx.execute(sql.reimport_model, (*state, here))
+                await _fill_model(tx, here, model)
+                await tx.execute(sql.set_meta, (_said(LOGGED_MODEL, model.model_id), said))
 
-        made: int = await self._submit(Append(work, 4_096 * len(models)))
-        return made
+        await self._submit(Append(work, 4_096 * len(models)))
 
-    async def registered(self, model: RegisteredModel, versions: Sequence[ModelVersion]) -> bool:
-        """A registered model with versions of it; whether it was new."""
-        work = Append(lambda tx: registry_imports.write(tx, model, versions), 1_024 * len(versions))
-        made: bool = await self._submit(work)
-        return made
+    async def registered(
+        self, model: RegisteredModel, versions: Sequence[ModelVersion], said: int
+    ) -> None:
+        """A registered model with all of its versions; one that is here becomes as it."""
+
+        async def work(tx: Transaction) -> None:
+            await registry_imports.write(tx, model, versions)
+            await tx.execute(sql.set_meta, (_said(REGISTERED_MODEL, model.name), said))
+
+        await self._submit(Append(work, 1_024 * len(versions)))
+
+
+def _said(kind: str, name: str) -> str:
+    return f"imported {kind} {name}"
 
 
 def _place(number: int, name: str) -> str:
@@ -377,11 +393,12 @@ def _state(model: Model, *, deleted: bool) -> tuple[str | int | None, ...]:
 
 
 async def _fill_model(tx: Transaction, number: int, model: Model) -> None:
-    """Its parameters that are not here yet, its tags and its metrics."""
+    """Its parameters that are not here yet, its tags in the place of those here, its metrics."""
     known = dict(await tx.fetch(sql.model_params_of, (number,)))
     new = sorted(model.params.items())
     params = [(number, name, value) for name, value in new if name not in known]
     await tx.executemany(sql.insert_model_param, params)
     tags = [(number, name, value) for name, value in sorted(model.tags.items())]
+    await tx.execute(sql.clear_model_tags, (number,))
     await tx.executemany(sql.set_model_tag, tags)
     await tx.executemany(sql.insert_model_metric, [metric_row(number, m) for m in model.metrics])

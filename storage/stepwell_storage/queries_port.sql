@@ -11,6 +11,9 @@ update experiment set name = ?, description = ?, lifecycle = ?, created_at = ?, 
                       artifact_location = ?
 where number = ?;
 
+-- clear_experiment_tags: of one experiment
+delete from experiment_tag where experiment = ?;
+
 -- import_run: one that was made elsewhere
 insert into run (id, run_id, experiment, name, description, user_id, parent_run_id, status, start_time,
                  end_time, heartbeat_at, stop_requested, lifecycle, deleted_at)
@@ -24,8 +27,8 @@ where id = ?;
 -- tags_of_run: with the numbers of their keys
 select t.key, n.text from tag t join name n on n.id = t.key where t.run = ?;
 
--- models_by_ids: which of some models exist, deleted ones too, and when they changed
-select model_id, id, updated_at from model where model_id in (?*);
+-- models_by_ids: which of some models exist, deleted ones too
+select model_id, id from model where model_id in (?*);
 
 -- import_model: one that was made elsewhere
 insert into model (id, model_id, experiment, name, model_type, source_run_id, status, status_message,
@@ -34,6 +37,9 @@ values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- reimport_model: what may have changed of it since
 update model set status = ?, status_message = ?, created_at = ?, updated_at = ?, deleted_at = ? where id = ?;
+
+-- clear_model_tags: of one model
+delete from model_tag where model = ?;
 
 -- run_numbers_from: a page of runs in the order in which they came
 select id from run where id > ? order by id limit ?;
@@ -54,16 +60,6 @@ select id, text from name where id in (?*);
 
 -- model_numbers_from: a page of models in the order in which they came, deleted ones too
 select id, deleted_at from model where id > ? order by id limit ?;
-
--- import_registered_model: one that was made elsewhere
-insert into registered_model (id, name, description, next_version, created_at, updated_at)
-values (?, ?, ?, 1, ?, ?);
-
--- registered_model_changed_at: when
-select updated_at from registered_model where id = ?;
-
--- version_changed_at: when
-select updated_at from model_version where id = ?;
 
 -- next_version_after: one past the greatest number that was ever used
 update registered_model

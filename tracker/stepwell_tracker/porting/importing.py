@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from stepwell import ids
 from stepwell_storage import fingerprints
 from stepwell_storage.errors import Conflict
 from stepwell_storage.exports import points_of, runs_by_id
-from stepwell_storage.imports import UNFINISHED, Imported
+from stepwell_storage.imports import RUN, UNFINISHED, Imported
 from stepwell_storage.journal import MAX_SERIES_PER_RUN
 from stepwell_storage.points import Points
 from stepwell_storage.records import Run
@@ -164,8 +165,9 @@ class RunImport:
         if number in self._places.blocked:
             raise Damaged(self._places.blocked[number])
         if number not in self._places.numbers:
-            raise Damaged(f"its experiment {number} is not in the source")
-        if contradicts(self._tenant.name, source.run.run_id):
+            raise Damaged(f"its experiment {number} is not in the source, or cannot be read")
+        run_id = ids.parse_run_id(source.run.run_id)  # of another form, it names no tenant
+        if run_id and contradicts(self._tenant.name, run_id):
             raise Damaged(
                 f"its id names another tenant than {self._tenant.name!r}; import it into the one"
                 " that it was made in"
@@ -197,7 +199,7 @@ class RunImport:
             return
         imports = self._tenant.imports
         names = [taken.run.run_id for taken in batch]
-        ledger, here = await imports.ledger(names), await imports.existing(names)
+        ledger, here = await imports.ledger(RUN, names), await imports.existing(names)
         purged = await imports.purged(names)
         fresh = []
         for taken in batch:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
+
+import msgspec
 
 from stepwell import ids
 from stepwell_storage.records import Run
@@ -78,11 +80,35 @@ def check(run: Run) -> None:
     """Raises Damaged where a text of the run cannot be stored: no UTF-8, or NUL."""
     if not RUN_ID.fullmatch(run.run_id):
         raise Damaged(f"{run.run_id!r} is no run id")
+    for use in (*run.datasets, *run.models):
+        check_record(use)
     texts = [run.name, run.description, run.user_id or "", *run.tags, *run.tags.values()]
     texts += [*run.params, *run.params.values()]
     for one in texts:
         if "\0" in one or not _encodable(one):
             raise Damaged(f"the text {one[:60]!r} is damaged")
+
+
+def check_record(record: object) -> None:
+    """Raises Damaged where a field of a record is of another type than it says, or a text of it
+    cannot be stored."""
+    fields = msgspec.to_builtins(record, builtin_types=(bytes,))
+    try:
+        msgspec.convert(fields, type(record))
+    except msgspec.ValidationError as error:
+        raise Damaged(str(error)) from None
+    for one in _texts(fields):
+        if "\0" in one or not _encodable(one):
+            raise Damaged(f"the text {one[:60]!r} is damaged")
+
+
+def _texts(fields: object) -> Iterator[str]:
+    if isinstance(fields, str):
+        yield fields
+    elif isinstance(fields, dict):
+        yield from (text for item in fields.items() for one in item for text in _texts(one))
+    elif isinstance(fields, list | tuple):
+        yield from (text for one in fields for text in _texts(one))
 
 
 def _encodable(one: str) -> bool:

@@ -49,6 +49,7 @@ class FileSource:
 
     def __init__(self, root: Path, options: Options) -> None:
         self.name = str(root)
+        self.problems: list[str] = []
         self._root = root
         self._options = options
         self._folders: dict[str, Path] = {}
@@ -92,7 +93,7 @@ class FileSource:
                     )
                 )
             except Damaged as error:
-                raise SourceError(f"{folder}: {error}") from None
+                self.problems.append(f"experiment {folder.name} is not imported: {error}")
         return found
 
     # --- runs ----------------------------------------------------------------------------------
@@ -104,7 +105,9 @@ class FileSource:
                 if folder.name not in _NOT_RUNS:
                     yield self._run(folder, int(experiment.name), datasets)
 
-    def _run(self, folder: Path, experiment: int, datasets: Mapping[str, Dataset]) -> SourceRun:
+    def _run(
+        self, folder: Path, experiment: int, datasets: Mapping[str, Dataset | Damaged]
+    ) -> SourceRun:
         run = mapping.blank(folder.name, experiment)
         found = SourceRun(run)
         self._folders[folder.name] = folder
@@ -148,7 +151,7 @@ class FileSource:
                 try:
                     yield self._model(folder, int(experiment.name))
                 except Damaged as error:
-                    raise SourceError(f"{folder}: {error}") from None
+                    self.problems.append(f"model {folder.name!r} is not imported: {error}")
 
     def _model(self, folder: Path, experiment: int) -> SourceModel:
         meta = read_meta(folder / _META)
@@ -178,8 +181,8 @@ class FileSource:
                 continue
             try:
                 yield _registered(folder)
-            except (Damaged, ValueError) as error:
-                raise SourceError(f"{folder}: {error}") from None
+            except Damaged as error:
+                self.problems.append(f"registered model {folder.name!r} is not imported: {error}")
 
     def has_files(self, uri: str) -> bool:
         return self._options.files.is_local(uri)
@@ -200,32 +203,42 @@ def _status(value: Any) -> str:
     return "running" if value is None else mapping.status(value)
 
 
-def _datasets(experiment: Path) -> dict[str, Dataset]:
-    """By the names of their folders."""
-    found = {}
+def _datasets(experiment: Path) -> dict[str, Dataset | Damaged]:
+    """By the names of their folders; one that cannot be read costs the runs that used it."""
+    found: dict[str, Dataset | Damaged] = {}
     for folder in folders(experiment / "datasets"):
-        meta = read_meta(folder / _META)
-        found[folder.name] = Dataset(
-            name=meta.text("name") or "",
-            digest=meta.text("digest") or "",
-            source_type=meta.text("source_type") or "",
-            source=meta.text("source") or "",
-            schema=meta.text("schema"),
-            profile=meta.text("profile"),
-        )
+        try:
+            found[folder.name] = _dataset(read_meta(folder / _META))
+        except Damaged as error:
+            found[folder.name] = error
     return found
 
 
-def _link(run: Run, folder: Path, datasets: Mapping[str, Dataset]) -> None:
+def _dataset(meta: Meta) -> Dataset:
+    return Dataset(
+        name=meta.text("name") or "",
+        digest=meta.text("digest") or "",
+        source_type=meta.text("source_type") or "",
+        source=meta.text("source") or "",
+        schema=meta.text("schema"),
+        profile=meta.text("profile"),
+    )
+
+
+def _link(run: Run, folder: Path, datasets: Mapping[str, Dataset | Damaged]) -> None:
     for one in folders(folder / "inputs"):
         meta = read_meta(one / _META)
         source = meta.text("source_id") or ""
         if meta.get("source_type") == "MODEL":
             run.models.append(ModelUse("input", source, 0))
         elif source in datasets:
-            tags = meta.get("tags") or {}
+            dataset, tags = datasets[source], meta.get("tags") or {}
+            if isinstance(dataset, Damaged):
+                raise Damaged(f"its dataset {source}: {dataset}")
+            if not isinstance(tags, dict):
+                raise Damaged(f"the tags of its dataset {source} are {tags!r}")
             told = {str(key): str(value) for key, value in tags.items()}
-            run.datasets.append(DatasetUse(datasets[source], told))
+            run.datasets.append(DatasetUse(dataset, told))
     for one in folders(folder / "outputs"):
         meta = read_meta(one / _META)
         run.models.append(ModelUse("output", one.name, meta.integer("step") or 0))
@@ -251,8 +264,8 @@ def _model_metrics(top: Path) -> list[ModelMetric]:
     """Lines are ``timestamp value step run [name digest]``."""
     found = []
     for path in sorted(top.rglob("*")):
-        for line in path.read_text().splitlines() if path.is_file() else ():
-            words = line.split()
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
+            words = line.decode(errors="replace").split()
             try:
                 at, value, step = int(words[0]), float(words[1]), int(words[2])
                 key, named = path.relative_to(top).as_posix(), words[4:6] or ["", ""]
@@ -272,11 +285,18 @@ def _registered(folder: Path) -> tuple[RegisteredModel, list[ModelVersion]]:
         created_at=created,
         updated_at=meta.integer("last_updated_timestamp") or created,
         tags=texts(folder / "tags"),
-        aliases={alias: int(number) for alias, number in texts(folder / "aliases").items()},
+        aliases={alias: _number(text, alias) for alias, text in texts(folder / "aliases").items()},
     )
     found = [one for one in folders(folder) if one.name.startswith("version-")]
     versions = [_version(name, read_meta(one / _META), texts(one / "tags")) for one in found]
     return model, sorted(versions, key=lambda one: one.version)
+
+
+def _number(text: object, what: str) -> int:
+    try:
+        return int(str(text))
+    except ValueError:
+        raise Damaged(f"{what} is {text!r}, and no number") from None
 
 
 def _version(name: str, meta: Meta, tags: dict[str, str]) -> ModelVersion:
@@ -284,7 +304,7 @@ def _version(name: str, meta: Meta, tags: dict[str, str]) -> ModelVersion:
     source = meta.text("source") or ""
     return ModelVersion(
         name=name,
-        version=int(meta.get("version")),
+        version=_number(meta.get("version"), "version"),
         description=meta.text("description"),
         user_id=meta.text("user_id"),
         stage=meta.text("current_stage") or "None",

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Final
+from dataclasses import dataclass
 
-from stepwell_storage.records import Experiment, Model, ModelVersion, RegisteredModel
+from stepwell_storage.records import Experiment
 from stepwell_storage.store import Store
 from stepwell_storage.tenant import Tenant
+from stepwell_tracker.porting import mapping
 from stepwell_tracker.porting.files import Copied, FileImport, Owner
 from stepwell_tracker.porting.importing import Outcome, RunImport
+from stepwell_tracker.porting.importing_models import (
+    Locations,
+    Models,
+    import_models,
+    import_registered,
+)
 from stepwell_tracker.porting.local_files import PROXIED, Elsewhere
 from stepwell_tracker.porting.places import Places, place
-from stepwell_tracker.porting.report import Compared, compare, compare_registry
-from stepwell_tracker.porting.source import Source, SourceModel
-
-_MODELS: Final = 500
+from stepwell_tracker.porting.report import Compared, compare
+from stepwell_tracker.porting.source import Damaged, Source
 
 Step = Callable[[str, str, int], None]
 """Hears of what goes on, of what it is at, and how much of it was done since."""
-
-
-@dataclass(slots=True)
-class Models:
-    """``found`` are the source's and whether each is deleted; ``uris`` where their files lie."""
-
-    made: int = 0
-    found: dict[str, tuple[Model, bool]] = field(default_factory=dict)
-    uris: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -40,17 +33,16 @@ class Imported:
 
     places: Places
     outcome: Outcome
-    models: Models
     compared: Compared
     left_out: Mapping[str, int]
+    unreadable: list[str]
     copied: Copied | None = None
 
     @property
     def problems(self) -> list[str]:
         """What is not here as it is in the source."""
         blocked = [f"experiment {n}: {why}" for n, why in self.places.blocked.items()]
-        runs = self.outcome.problems
-        return [*blocked, *runs, *self.models.problems, *self.compared.problems]
+        return [*blocked, *self.unreadable, *self.outcome.problems, *self.compared.problems]
 
 
 async def import_mlflow(
@@ -67,82 +59,34 @@ async def import_mlflow(
         return None if kept is None or moved(kept) else kept
 
     async with store.lease(name, create=True) as tenant:
-        experiments = await asyncio.to_thread(source.experiments)
-        places = await place(tenant, experiments, location)
+        places = await place(tenant, await asyncio.to_thread(_experiments, source), location)
         places.moved = moved
         runs = RunImport(tenant, source, places, lambda at, count: step("importing", at, count))
         outcome = await runs.run()
-        models = await _models(tenant, source, places)
-        registry = await _registered(tenant, source, Locations(places, outcome, models))
+        models = await import_models(tenant, source, places)
+        await import_registered(tenant, source, Locations(places, outcome, models), models)
         left_out = await asyncio.to_thread(source.left_out)
         compared = await compare(
-            tenant, places, outcome, models.found, lambda count: step("comparing", "runs", count)
+            tenant, places, outcome, models, lambda count: step("comparing", "runs", count)
         )
-        await compare_registry(tenant, registry, compared)
         copied = None
         if artifacts:
             files = FileImport(compared, Copied(), lambda at, count: step("copying", at, count))
             copied = await _files(tenant, source, (outcome, models), files)
-        return Imported(places, outcome, models, compared, left_out, copied)
+        return Imported(places, outcome, compared, left_out, source.problems, copied)
 
 
-async def _models(tenant: Tenant, source: Source, places: Places) -> Models:
-    models, rest = Models(), source.models()
-    while page := await asyncio.to_thread(lambda: list(islice(rest, _MODELS))):
-        good = [one for one in page if _placed(one, places, models)]
-        models.made += await tenant.imports.models([(one.model, one.deleted) for one in good])
-        for one in good:
-            model_id = one.model.model_id
-            models.found[model_id] = one.model, one.deleted
-            models.uris[model_id] = one.artifact_uri
-    return models
-
-
-def _placed(one: SourceModel, places: Places, models: Models) -> bool:
-    """Whether its experiment is here; it is a problem otherwise."""
-    number = one.model.experiment_number
-    if number in places.numbers:
-        one.model.experiment_number = places.numbers[number]
-        return True
-    why = places.blocked.get(number, f"its experiment {number} is not in the source")
-    models.problems.append(f"model {one.model.model_id} is not imported: {why}")
-    return False
-
-
-@dataclass(frozen=True, slots=True)
-class Locations:
-    """Where the files of runs and models are here, by where they were in the source."""
-
-    places: Places
-    outcome: Outcome
-    models: Models
-
-    def of(self, version: ModelVersion) -> str:
-        """The version's, if they were a run's or a model's that was imported; else as it was."""
-        owners: list[tuple[str, str]] = []
-        if version.run_id in self.outcome.expected:
-            number = self.outcome.expected[version.run_id][0].experiment_number
-            home = f"{PROXIED}:/{number}/{version.run_id}/artifacts"
-            owners.append((self.outcome.uris[version.run_id], home))
-        if version.model_id in self.models.found:
-            number = self.models.found[version.model_id][0].experiment_number
-            home = f"{PROXIED}:/{number}/models/{version.model_id}/artifacts"
-            owners.append((self.models.uris[version.model_id], home))
-        for uri, home in owners:
-            if self.places.moved(uri) and f"{version.location}/".startswith(f"{uri}/"):
-                return home + version.location[len(uri) :]
-        return version.location
-
-
-async def _registered(
-    tenant: Tenant, source: Source, locations: Locations
-) -> list[tuple[RegisteredModel, list[ModelVersion]]]:
-    """All of the source's registry, as it is to be here."""
-    found = await asyncio.to_thread(lambda: list(source.registered()))
-    for model, versions in found:
-        for version in versions:
-            version.location = locations.of(version)
-        await tenant.imports.registered(model, versions)
+def _experiments(source: Source) -> list[Experiment]:
+    """Those that can be stored; the others are the source's problems."""
+    found = []
+    for experiment in source.experiments():
+        try:
+            mapping.check_record(experiment)
+        except Damaged as error:
+            what = f"experiment {experiment.number!r}"
+            source.problems.append(f"{what} is not imported: {error}")
+        else:
+            found.append(experiment)
     return found
 
 

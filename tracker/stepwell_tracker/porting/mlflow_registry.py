@@ -29,14 +29,17 @@ class Registry:
             made, changed = _times(made, changed)
             found[name] = RegisteredModel(name, description, made, changed), []
         for name, key, value in self._select("registered_model_tags", ("name", "key", "value")):
-            found[name][0].tags[key] = value or ""
+            if name in found:
+                found[name][0].tags[key] = value or ""
         columns = ("name", "alias", "version")
         for name, alias, version in self._select("registered_model_aliases", columns):
-            found[name][0].aliases[alias] = version
+            if name in found:
+                found[name][0].aliases[alias] = version
         versions = {}
         for version in self._versions():
-            versions[version.name, version.version] = version
-            found[version.name][1].append(version)
+            if version.name in found:
+                versions[version.name, version.version] = version
+                found[version.name][1].append(version)
         columns = ("name", "version", "key", "value")
         for name, number, key, value in self._select("model_version_tags", columns):
             if (name, number) in versions:

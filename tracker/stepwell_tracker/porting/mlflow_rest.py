@@ -50,6 +50,7 @@ class RestSource:
     def __init__(self, url: str, workspace: str, files: LocalFiles, *, restore: bool) -> None:
         self._http = MlflowHttp(url, None if workspace == "default" else workspace)
         self.name = self._http.url
+        self.problems: list[str] = []
         self._files = files
         self._restore = restore
         self._experiments: list[str] = []

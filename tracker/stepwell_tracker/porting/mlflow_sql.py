@@ -80,6 +80,7 @@ class SqlSource:
 
     def __init__(self, name: str, database: Database, options: Options) -> None:
         self.name = name
+        self.problems: list[str] = []
         self._database = database
         self._options = options
         try:
@@ -172,7 +173,7 @@ class SqlSource:
                     artifact_location=mapping.optional_text(location, f"location of {what}"),
                 )
             except Damaged as error:
-                raise SourceError(f"{self.name}: {what}: {error}") from None
+                self.problems.append(f"{what} is not imported: {error}")
         if "experiment_tags" in self._tables:
             statement = (
                 "select experiment_id, key, value from experiment_tags where experiment_id in"
@@ -307,7 +308,7 @@ class SqlSource:
             " dataset_name, dataset_digest from logged_model_metrics where model_id in"
         )
         for model_id, key, value, step, at, run_id, name, digest in self._in(statement, names):
-            number = float("nan") if value is None else float(value)
+            number = float("nan") if value is None else value
             metric = ModelMetric(key, number, step, at, run_id, name or "", digest or "")
             models[model_id].metrics.append(metric)
         return page

@@ -68,10 +68,14 @@ async def _again(
         places.blocked[source.number] = "what it was imported to is gone"
         return
     places.numbers[source.number] = number
+    if here.artifact_location is None:  # its files were copied before, whatever is asked for now
+        source = replace(source, artifact_location=None)
     wanted = replace(source, number=number)
     places.expected[source.number] = wanted
     if described is None or described == _fingerprint(wanted):
         places.passed_over.add(source.number)
+        if described is not None and here.artifact_location and not source.artifact_location:
+            await tenant.imports.keep_files_here(here)
     elif described == _fingerprint(here):
         await tenant.imports.experiment(source, number, _fingerprint(wanted), fresh=False)
     else:

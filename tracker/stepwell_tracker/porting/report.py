@@ -9,9 +9,10 @@ from typing import Final
 from stepwell_storage import fingerprints
 from stepwell_storage.exports import all_experiments, all_models, all_registered
 from stepwell_storage.names import pages
-from stepwell_storage.records import Experiment, Model, ModelVersion, RegisteredModel, Run
+from stepwell_storage.records import Experiment, ModelVersion, RegisteredModel, Run
 from stepwell_storage.tenant import Tenant
 from stepwell_tracker.porting.importing import Outcome, Sums, differences, stored
+from stepwell_tracker.porting.importing_models import Models, of_model, of_registered
 from stepwell_tracker.porting.places import Places
 
 _PAGE_RUNS: Final = 200
@@ -62,10 +63,9 @@ async def compare(
     tenant: Tenant,
     places: Places,
     outcome: Outcome,
-    models: dict[str, tuple[Model, bool]],
+    models: Models,
     step: Callable[[int], None],
 ) -> Compared:
-    """``models`` are those of the source, and whether each is deleted."""
     compared = Compared()
     await _compare_experiments(tenant, places, compared)
     for some in pages(outcome.expected, _PAGE_RUNS):
@@ -74,6 +74,7 @@ async def compare(
             _compare_run(outcome, run_id, here.get(run_id), compared)
         step(len(some))
     await _compare_models(tenant, models, compared)
+    await _compare_registered(tenant, models, compared)
     return compared
 
 
@@ -112,40 +113,37 @@ def _compare_run(
         compared.problems.append(f"run {run_id} differs in {', '.join(what)}")
 
 
-async def _compare_models(
-    tenant: Tenant, models: dict[str, tuple[Model, bool]], compared: Compared
-) -> None:
-    if not models:
-        return
-    for model, deleted in models.values():
-        compared.source.add("logged models", 1, fingerprints.of_model(model, deleted=deleted))
+async def _compare_models(tenant: Tenant, models: Models, compared: Compared) -> None:
+    compared.changed_here += models.changed_here
+    compared.problems += models.problems
+    missing = set(models.found) - models.left
+    for name in missing:
+        model, deleted = models.found[name]
+        compared.source.add("logged models", 1, of_model(model, deleted=deleted))
     async with tenant.whole() as reader:
         async for model, deleted_at in all_models(reader):
-            if model.model_id in models:
-                here = fingerprints.of_model(model, deleted=deleted_at is not None)
-                compared.here.add("logged models", 1, here)
-                wanted, deleted = models[model.model_id]
-                if here != fingerprints.of_model(wanted, deleted=deleted):
-                    compared.problems.append(f"model {model.model_id} differs")
+            if model.model_id not in missing:
+                continue
+            wanted, deleted = models.found[model.model_id]
+            here = of_model(model, deleted=deleted_at is not None)
+            compared.here.add("logged models", 1, here)
+            if here == of_model(wanted, deleted=deleted):
+                missing.remove(model.model_id)
+    compared.problems += [f"logged model {name} differs" for name in sorted(missing)]
 
 
-async def compare_registry(
-    tenant: Tenant,
-    registry: Sequence[tuple[RegisteredModel, list[ModelVersion]]],
-    compared: Compared,
-) -> None:
-    wanted = {model.name: (model, versions) for model, versions in registry}
-    for model, versions in registry:
+async def _compare_registered(tenant: Tenant, models: Models, compared: Compared) -> None:
+    for model, versions in models.registered.values():
         _add_registered(compared.source, model, versions)
+    missing = set(models.registered)
     async with tenant.whole() as reader:
         async for model, versions in all_registered(reader):
-            if model.name in wanted:
-                numbers = {version.version for version in wanted[model.name][1]}
-                kept = [version for version in versions if version.version in numbers]
-                _add_registered(compared.here, model, kept)
-    for kind in ("registered models", "model versions"):
-        if compared.source.checksums.get(kind) != compared.here.checksums.get(kind):
-            compared.problems.append(f"{kind} differ; they may have been changed here")
+            if model.name not in missing:
+                continue
+            _add_registered(compared.here, model, versions)
+            if of_registered(model, versions) == of_registered(*models.registered[model.name]):
+                missing.remove(model.name)
+    compared.problems += [f"registered model {name!r} differs" for name in sorted(missing)]
 
 
 def _add_registered(side: Side, model: RegisteredModel, versions: Sequence[ModelVersion]) -> None:

@@ -60,6 +60,8 @@ class SourceModel:
 class Source(Protocol):
     name: str
     """As the report shows it: without credentials."""
+    problems: list[str]
+    """What of it cannot be read, beside runs, as far as it was read by now: each is left out."""
 
     def totals(self) -> Totals: ...
     def experiments(self) -> list[Experiment]: ...
