@@ -335,3 +335,18 @@ def test_the_copied_python_does_not_run(site, page):
     names: dict[str, object] = {}
     exec(compile(code, "copied", "exec"), names)
     assert len(names["points"].values) == POINTS  # type: ignore[attr-defined]
+
+
+def test_a_link_that_mlflows_client_prints_leads_elsewhere(site, page):
+    """It names a run, or an experiment by its number, and a workspace where one was chosen."""
+    with site.client("linked") as client:
+        run_id = client.run("the one", experiment_name="fit")
+    page.goto(f"{site.url}/#/experiments/1/runs/{run_id}?workspace=linked")
+    expect(page.get_by_role("heading", name="the one")).to_be_visible()
+    assert page.url == f"{site.url}/runs/{run_id}?tenant=linked"
+    page.goto(f"{site.url}/#/experiments/1?workspace=linked")
+    expect(page.locator("nav [aria-current=page]", has_text="fit")).to_be_visible()
+    expect(page).to_have_url(re.compile("experiment=[0-9a-f-]{36}"))
+    page.goto("about:blank")
+    page.goto(f"{site.url}/#/experiments/7777?workspace=linked")
+    expect(page.get_by_role("link", name="the one")).to_be_visible()

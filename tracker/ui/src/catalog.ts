@@ -13,11 +13,14 @@ export const problem = signal("");
 const VIEW = "stepwell.view.";
 
 export async function loadExperiments(): Promise<void> {
+  const asked = tenant.peek();
   try {
-    experiments.value = (await api.experiments("all"));
+    const found = await api.experiments("all");
+    if (tenant.peek() !== asked) return; // a late answer, of the tenant before
+    experiments.value = found;
     problem.value = "";
   } catch (error) {
-    problem.value = (error as Error).message;
+    if (tenant.peek() === asked) problem.value = (error as Error).message;
   }
 }
 

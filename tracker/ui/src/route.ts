@@ -30,8 +30,10 @@ export function href(page: string, params: Changes = {}): string {
   return ROOT + page + (search ? `?${search}` : "");
 }
 
-export function go(target: string): void {
-  history.pushState(null, "", target);
+/** `quietly` makes no step for Back. */
+export function go(target: string, { quietly = false } = {}): void {
+  if (quietly) history.replaceState(null, "", target);
+  else history.pushState(null, "", target);
   address.value = new URL(location.href);
   scrollTo(0, 0);
 }
