@@ -68,6 +68,8 @@ class Store:
         self._tenants: OrderedDict[str, _Open] = OrderedDict()
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._names: set[str] = set()
+        self._absent: dict[str, set[Tenant]] = {}
+        """Stand-ins of unknown tenants, which somebody reads or follows."""
         self._closed = False
         self.gauge = Gauge(options.max_server_queue_bytes)
         self._housekeeping = Housekeeping(self, self.gauge.meters)
@@ -176,7 +178,9 @@ class Store:
         if self._closed:
             raise Closed("the store was closed")
         if name not in self._names and not create:
-            return await self._open(name, None), None
+            absent = await self._open(name, None)
+            self._absent.setdefault(name, set()).add(absent)
+            return absent, None
         entry = self._tenants.get(name) or await self._admit(name)
         entry.users += 1
         try:
@@ -185,6 +189,12 @@ class Store:
         except BaseException:
             entry.users -= 1
             raise
+
+    def leave_absent(self, name: str, absent: Tenant) -> None:
+        """For :class:`Lease` alone."""
+        self._absent[name].discard(absent)
+        if not self._absent[name]:
+            del self._absent[name]
 
     def leave(self, name: str, entry: _Open) -> None:
         """For :class:`Lease` alone."""
@@ -206,6 +216,8 @@ class Store:
             await asyncio.shield(entry.ready)
             if self._tenants.get(name) is entry:  # else it was removed meanwhile
                 self._names.add(name)
+                for absent in self._absent.get(name, ()):
+                    absent.events.close()  # who follows it is to follow the one that is there now
         except BaseException:
             if self._tenants.get(name) is entry:
                 del self._tenants[name]
@@ -278,6 +290,7 @@ class Lease:
 
     async def __aexit__(self, *_: object) -> None:
         if self._entry is None:
+            self._store.leave_absent(self._name, self._tenant)
             await self._tenant.close()
         else:
             self._store.leave(self._name, self._entry)

@@ -66,10 +66,12 @@ async def port(app: Starlette) -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def following(
-    port: int, run_id: str, *headers: str, query: str = ""
+    port: int, run_id: str | None, *headers: str, query: str = ""
 ) -> AsyncIterator[Source]:
+    """One run, or with None all of the tenant's."""
+    path = f"{RUNS}/{run_id}/events{query}" if run_id else f"{RUNS}/events{query}"
     async with connected(port) as (reader, writer):
-        writer.write(head(port, "GET", f"{RUNS}/{run_id}/events{query}".encode(), *headers))
+        writer.write(head(port, "GET", path.encode(), *headers))
         answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         assert answer.startswith("http/1.1 200")
         assert "content-type: text/event-stream; charset=utf-8\r\n" in answer
@@ -210,6 +212,21 @@ async def test_what_is_fetched_after_the_state_and_followed_has_a_gap(client, po
             told = await source.next()
             known.add(told.data["series"][0]["last"]["step"])
     assert known == set(range(60))
+
+
+async def test_who_follows_an_unknown_tenant_never_hears_of_it(client, port):
+    """Its stream ends when the tenant comes into being, and who goes on is told to fetch."""
+    headers = {"X-Tenant-ID": "newcomer"}
+    async with following(port, None, "X-Tenant-ID: newcomer") as source:
+        assert (await source.next()).kind == "state"
+        await client.ok("POST", RUNS, json={"name": "first"}, headers=headers)
+        with pytest.raises(EOFError):
+            await source.next()
+    query = f"?last_event_id={source.last_id}"
+    async with following(port, None, "X-Tenant-ID: newcomer", query=query) as source:
+        assert [(await source.next()).kind, (await source.next()).kind] == ["state", "reset"]
+        await client.ok("POST", RUNS, json={"name": "second"}, headers=headers)
+        assert (await source.next()).kind == "created"
 
 
 async def test_a_quiet_stream_is_cut_by_a_proxy(client, port, monkeypatch):

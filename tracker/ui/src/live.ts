@@ -42,6 +42,7 @@ export function follow(
       if (document.hidden) await shown();
       if (ended) return;
       current = new AbortController();
+      const begun = Date.now();
       if (connected.value !== "lost") connected.value = "connecting";
       try {
         const search = searchOf({ run_id: runIds ?? [], last_event_id: last });
@@ -57,7 +58,7 @@ export function follow(
         }
         if (!isAbort(error)) connected.value = "lost";
       }
-      if (!ended && !document.hidden) await pause(RETRY_MS);
+      if (!ended && !document.hidden) await pause(Math.max(RETRY_MS - (Date.now() - begun), 0));
     }
   }
 
