@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from benchmarks import (
+    deletion,
     disk,
     footprint,
     growth,
@@ -41,6 +42,7 @@ GROUPS: dict[str, Callable[[Plan], Iterator[Result]]] = {
     "search": searching.searches,
     "disk": disk.disk,
     "growth": growth.growth,
+    "deletion": deletion.deletion,
     "import": porting.porting,
     "sustained": footprint.sustained,
     "tenants": tenants.tenants,

@@ -33,8 +33,8 @@ def disk(plan: Plan) -> Iterator[Result]:
                     at = np.arange(points, dtype=np.int64), fill.times(points, seed)
                     fill.columns(caller, run_id, f"series_{seed}", at, values)
                 done = compacted(server)
-                running = _calm_sizes(data, plan.calm_seconds)
-            stopped = _sizes(data)
+                running = calm_sizes(data, plan.calm_seconds)
+            stopped = file_sizes(data)
             count = points * _SERIES
             yield Result(
                 name,
@@ -49,17 +49,17 @@ def disk(plan: Plan) -> Iterator[Result]:
             )
 
 
-def _calm_sizes(data: Path, calm_seconds: float) -> dict[str, int]:
+def calm_sizes(data: Path, calm_seconds: float) -> dict[str, int]:
     """The sizes once they have not changed for a while: freed pages are given back when idle."""
-    deadline, since, sizes = time.monotonic() + 90, time.monotonic(), _sizes(data)
+    deadline, since, sizes = time.monotonic() + 90, time.monotonic(), file_sizes(data)
     while time.monotonic() < min(deadline, since + calm_seconds):
         time.sleep(0.5)
-        if (now := _sizes(data)) != sizes:
+        if (now := file_sizes(data)) != sizes:
             since, sizes = time.monotonic(), now
     return sizes
 
 
-def _sizes(data: Path) -> dict[str, int]:
+def file_sizes(data: Path) -> dict[str, int]:
     """The bytes of database and write-ahead log of the default tenant."""
     sizes = {".db": 0, ".db-wal": 0}
     for path in (data / "tenants" / "default").glob("tenant.db*"):

@@ -27,6 +27,7 @@ class Plan:
     calm_seconds: float = 10.0
     """How long file sizes must have stood still before they are read."""
     growth_points: int = 10_000_000
+    deletion_points: int = 10_000_000
     import_points: int = 1_000_000
     sustained_seconds: float = 60.0
     starts: int = 5
@@ -53,6 +54,7 @@ QUICK = Plan(
     disk_points=200_000,
     calm_seconds=2.0,
     growth_points=500_000,
+    deletion_points=1_000_000,
     import_points=100_000,
     sustained_seconds=3.0,
     starts=1,

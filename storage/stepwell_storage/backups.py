@@ -16,28 +16,39 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from stepwell_storage.clock import now_ms
-from stepwell_storage.errors import Conflict, Corrupt, NotFound, Unsupported
+from stepwell_storage.errors import (
+    Conflict,
+    Corrupt,
+    NotFound,
+    StorageError,
+    Unreadable,
+    Unsupported,
+)
 from stepwell_storage.migrations import VERSION, too_new
 from stepwell_storage.sqlite import translate
 
 MANIFEST: Final = "backup.jsonl"
+_LINES: Final = "backup.partial"
 FORMAT: Final = 1
 _BLOCK: Final = 1024 * 1024
 _PAGES: Final = 1_024
 _FOLDER: Final = 0o700
+_LEFT: Final = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(partial|replaced)")
 
 Step = Callable[[str, int], None]
 """Called with what was copied (a path) and how many bytes of it."""
-
+LeftOut = Callable[[str, StorageError], None]
+"""Called with a tenant that could not be read, and why."""
 
 Owners = Mapping[str, Set[str]]
 """``runs`` and ``models`` to the ids of those whose artifacts are meant."""
@@ -49,44 +60,85 @@ def ignore(path: str, size: int) -> None:
     """Nobody wants to know."""
 
 
-def back_up(data: Path, names: Sequence[str], target: Path, step: Step = ignore) -> int:
+def back_up(
+    data: Path,
+    names: Sequence[str],
+    target: Path,
+    step: Step = ignore,
+    *,
+    left_out: LeftOut | None = None,
+) -> int:
     """Copy tenants of a data directory to ``target``, which must not exist; bytes copied.
 
     Works beside a running server.  Raises NotFound for an unknown tenant, Conflict where
     ``target`` stands already, Corrupt where a file cannot be read as a database, and OSError.
+    With ``left_out`` a tenant that cannot be read costs the others nothing: it is told, and left
+    out; the error is raised only where nothing could be read.
     """
-    for name in names:
-        if not (data / "tenants" / name / "tenant.db").is_file():
-            raise NotFound(f"there is no tenant {name} in {data}")
-    with appearing(target) as partial, (partial / MANIFEST).open("w", encoding="utf-8") as lines:
-        os.fchmod(lines.fileno(), 0o600)
+    with appearing(target) as partial, (partial / _LINES).open("w+b") as lines:
         (partial / "tenants").mkdir(_FOLDER)
-        manifest = _Manifest(partial, lines.write, step)
-        lines.write(json.dumps({"format": FORMAT, "tenants": list(names), "at": now_ms()}) + "\n")
+        manifest = _Manifest(partial, lines, step)
+        kept = []
         for name in names:
-            _copy_tenant(data / "tenants" / name, partial / "tenants" / name, manifest)
-        lines.flush()
-        os.fsync(lines.fileno())
+            try:
+                with manifest.all_or_nothing():
+                    _copy_tenant(data / "tenants" / name, partial / "tenants" / name, manifest)
+                kept.append(name)
+            except (Corrupt, NotFound, Unreadable, Unsupported) as error:
+                if left_out is None or (name == names[-1] and not kept):
+                    raise
+                shutil.rmtree(partial / "tenants" / name, ignore_errors=True)
+                left_out(name, error)
+        manifest.finish({"format": FORMAT, "tenants": kept, "at": now_ms()})
         return manifest.bytes
 
 
 class _Manifest:
-    """Notes every file of a backup as it comes."""
+    """Notes every file of a backup as it comes; ``lines`` is where, until all are known."""
 
-    def __init__(self, root: Path, write: Callable[[str], Any], step: Step) -> None:
+    def __init__(self, root: Path, lines: IO[bytes], step: Step) -> None:
         self._root = root
-        self._write = write
+        self._lines = lines
         self._step = step
         self.bytes = 0
 
     def note(self, path: Path, size: int, digest: str) -> None:
         place = path.relative_to(self._root).as_posix()
-        self._write(json.dumps({"path": place, "size": size, "sha256": digest}) + "\n")
+        self._lines.write(_line({"path": place, "size": size, "sha256": digest}))
         self._step(place, size)
         self.bytes += size
 
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What is noted in a block that fails is forgotten."""
+        end, total = self._lines.tell(), self.bytes
+        try:
+            yield
+        except BaseException:
+            self._lines.seek(end)
+            self._lines.truncate()
+            self.bytes = total
+            raise
+
+    def finish(self, header: dict[str, Any]) -> None:
+        """The manifest itself, synced: the header first, then what was noted."""
+        with (self._root / MANIFEST).open("wb") as whole:
+            os.fchmod(whole.fileno(), 0o600)
+            whole.write(_line(header))
+            self._lines.seek(0)
+            shutil.copyfileobj(self._lines, whole)
+            whole.flush()
+            os.fsync(whole.fileno())
+        (self._root / _LINES).unlink()
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
 
 def _copy_tenant(source: Path, target: Path, manifest: _Manifest) -> None:
+    if not (source / "tenant.db").is_file():
+        raise NotFound(f"there is no tenant {source.name} in {source.parent.parent}")
     target.mkdir(_FOLDER)
     copy_database(source / "tenant.db", target / "tenant.db")
     manifest.note(target / "tenant.db", *checksum(target / "tenant.db"))
@@ -127,11 +179,15 @@ def copy_database(source: Path, target: Path) -> None:
 
 def _owners(database: Path) -> Owners:
     """The runs and models of a copied database, which have artifacts or may have."""
-    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?immutable=1", uri=True)) as copy:
-        return {
-            "runs": {row[0] for row in copy.execute("select run_id from run")},
-            "models": {row[0] for row in copy.execute("select model_id from model")},
-        }
+    address = f"{database.absolute().as_uri()}?immutable=1"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as copy:
+            return {
+                "runs": {row[0] for row in copy.execute("select run_id from run")},
+                "models": {row[0] for row in copy.execute("select model_id from model")},
+            }
+    except sqlite3.Error as error:
+        raise translate(error, database) from error
 
 
 def _folders(place: Path) -> list[Path]:
@@ -276,3 +332,20 @@ def put_in_place(folder: Path, tenants: Path, name: str, *, replace: bool) -> No
     sync(tenants)
     if old.exists():
         shutil.rmtree(old)
+
+
+def settle_places(tenants: Path) -> None:
+    """Finish what a restore that was killed left: its copy goes, and a tenant that it had set aside
+    comes back where nothing took its place.
+
+    For whoever holds the data directory's lock.
+    """
+    for entry in sorted(tenants.iterdir()):
+        left = _LEFT.fullmatch(entry.name)
+        if not left:
+            continue
+        if left[2] == "replaced" and not (tenants / left[1]).exists():
+            entry.rename(tenants / left[1])
+        else:
+            shutil.rmtree(entry)
+        sync(tenants)

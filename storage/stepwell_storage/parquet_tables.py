@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,9 +58,7 @@ def write_rows(path: Path, columns: Columns, rows: Sequence[Sequence[object]]) -
         name: Array([row[place] for row in rows], type=_TYPES[kind]())
         for place, (name, kind) in enumerate(columns.items())
     }
-    write_parquet(
-        RecordBatch.from_pydict(arrays), path, compression=COMPRESSION, max_row_group_size=ROW_GROUP
-    )
+    _write(path, arrays)
 
 
 def read_rows(path: Path, columns: Columns) -> Iterator[list[tuple[Any, ...]]]:
@@ -77,14 +76,20 @@ def write_points(
     }
     arrays |= {name: Array.from_numpy(column) for name, column in numbers.items()}
     plain = [*_POINT_ENCODINGS]
-    write_parquet(
-        RecordBatch.from_pydict(arrays),
+    _write(
         path,
-        compression=COMPRESSION,
-        max_row_group_size=ROW_GROUP,
+        arrays,
         column_encoding=_POINT_ENCODINGS,
         column_dictionary_enabled=dict.fromkeys(plain, False),
     )
+
+
+def _write(path: Path, arrays: dict[str, Any], **options: Any) -> None:
+    """By way of memory: over a disk that is full the library panics."""
+    whole = BytesIO()
+    rows = RecordBatch.from_pydict(arrays)
+    write_parquet(rows, whole, compression=COMPRESSION, max_row_group_size=ROW_GROUP, **options)
+    path.write_bytes(whole.getbuffer())
 
 
 def read_points(path: Path, columns: Columns) -> Iterator[list[npt.NDArray[Any]]]:

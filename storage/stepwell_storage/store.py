@@ -16,6 +16,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+from stepwell_storage.backups import settle_places
 from stepwell_storage.committer import Gauge
 from stepwell_storage.descriptors import affordable_tenants
 from stepwell_storage.disposal import Disposal
@@ -81,6 +82,7 @@ class Store:
         """Take the directory, made as needed.  Raises Unsupported when another server owns it."""
         (data / "tenants").mkdir(parents=True, exist_ok=True, mode=0o700)
         store = cls(data, take_lock(data / "lock"), options or Options())
+        await asyncio.to_thread(settle_places, data / "tenants")
         for leftover in (data / "tenants").glob(f"{_TRASH}*"):
             await asyncio.to_thread(shutil.rmtree, leftover, ignore_errors=True)
         store._names = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from pathlib import Path
 
 from stepwell_tracker.cli import DATA_TAKEN, DONE, FAILED, WRONG_USE, fail, parser
 from stepwell_tracker.cli_progress import Progress
-from stepwell_tracker.cli_text import size
+from stepwell_tracker.cli_text import clean, size
 
 BACKUP_EXAMPLE = "stepwell backup --data stepwell-data --tenant acme-corp backups/acme-corp"
 RESTORE_EXAMPLE = "stepwell restore acme-corp.backup --data restored-data"
@@ -25,25 +26,33 @@ def backup(arguments: list[str]) -> int:
     if not known:
         fail(f"{options.data} is no data directory with tenants", WRONG_USE)
     names = [name.lower() for name in options.tenant] or known
+    missing: list[str] = []
     with Progress("copying") as progress:
 
         def step(path: str, _: int) -> None:
             progress.advance(path)
 
+        def left_out(name: str, error: StorageError) -> None:
+            progress.clear()
+            print(f"stepwell: {name} is not in the backup: {clean(str(error))}", file=sys.stderr)
+            missing.append(name)
+
+        others = None if options.tenant else left_out
         try:
-            total = back_up(options.data, names, options.target, step)
+            total = back_up(options.data, names, options.target, step, left_out=others)
         except Conflict as error:
             fail(str(error), WRONG_USE)
         except (StorageError, OSError) as error:
-            fail(str(error), FAILED)
-    print(f"{options.target}: {', '.join(names)}, {size(total)}")
-    return DONE
+            fail(f"nothing was backed up: {error}", FAILED)
+    kept = [name for name in names if name not in missing]
+    print(f"{options.target}: {', '.join(kept)}, {size(total)}")
+    return FAILED if missing else DONE
 
 
 def restore(arguments: list[str]) -> int:
     """Put tenants of a backup into a data directory."""
     options = _restore_parser().parse_args(arguments)
-    from stepwell_storage.errors import Conflict, NotFound, StorageError, Unsupported
+    from stepwell_storage.errors import Conflict, Corrupt, NotFound, StorageError, Unsupported
     from stepwell_storage.restoring import restore as put_back
 
     wanted = [name.lower() for name in options.tenant]
@@ -53,6 +62,7 @@ def restore(arguments: list[str]) -> int:
             wanted,
             options.data,
             replace=options.replace,
+            damaged=options.damaged,
             step=lambda path, _: progress.advance(path),
         )
         try:
@@ -63,6 +73,9 @@ def restore(arguments: list[str]) -> int:
             fail(str(error), WRONG_USE)
         except Unsupported as error:
             fail(str(error), DATA_TAKEN)
+        except Corrupt as error:
+            advice = "" if options.damaged else "; --damaged takes what it is"
+            fail(f"nothing was restored: {error}{advice}", FAILED)
         except (StorageError, OSError) as error:
             fail(f"nothing was restored: {error}", FAILED)
     print(f"{options.data}: {', '.join(names)}")
@@ -102,5 +115,10 @@ def _restore_parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--replace", action="store_true", help="a tenant of that name that is there goes away"
+    )
+    options.add_argument(
+        "--damaged",
+        action="store_true",
+        help="a tenant, too, in which `stepwell verify` finds problems, as it was backed up",
     )
     return options
