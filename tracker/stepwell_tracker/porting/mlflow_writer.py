@@ -28,6 +28,8 @@ from stepwell_tracker.porting.source import LARGEST
 SCHEMA: Final = "dc11669786a5"
 """Of MLflow 3.17; later ones upgrade it by ``mlflow db upgrade``."""
 _WORKSPACE: Final = "default"
+_PRAGMAS: Final = "pragma journal_mode=off; pragma synchronous=off; pragma cache_size=-200000;"
+"""Points come run by run and their key begins with the metric's name: pages are met again."""
 _MODEL_STATUS: Final = {"pending": 1, "ready": 2, "failed": 3}
 _METRIC: Final = (
     "insert or ignore into metrics (run_uuid, key, step, timestamp, value, is_nan)"
@@ -53,13 +55,22 @@ class MlflowDatabase:
         self.merged = 0
         """Points that MLflow cannot tell from another one: it holds no infinities, and one 0."""
         schema = resources.files("stepwell_tracker.porting").joinpath("mlflow_schema.sql")
-        self._db.executescript(
-            f"pragma journal_mode=off; pragma synchronous=off;{schema.read_text()}"
-        )
+        self._db.executescript(f"{_PRAGMAS}{schema.read_text()}")
+        self._indexes = self._without_indexes()
         self._db.execute("begin")
         self._put("alembic_version", version_num=SCHEMA)
         about = "Default workspace for legacy resources"
         self._put("workspaces", name=_WORKSPACE, description=about)
+
+    def _without_indexes(self) -> list[str]:
+        """Drop those of the points' table, which are built at once at the end: what makes them."""
+        found = self._db.execute(
+            "select name, sql from sqlite_master"
+            " where type = 'index' and tbl_name = 'metrics' and sql is not null"
+        ).fetchall()
+        for name, _ in found:
+            self._db.execute(f"drop index {name}")
+        return [sql for _, sql in found]
 
     def _put(self, table: str, **columns: str | int | float | None) -> None:
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
@@ -202,6 +213,8 @@ class MlflowDatabase:
 
     def finish(self) -> None:
         """Whole, on disk, and under its own name."""
+        for statement in self._indexes:
+            self._db.execute(statement)
         self._db.execute("commit")
         self._db.close()
         for path in (self._partial, self._partial.parent):
