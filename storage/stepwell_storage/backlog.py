@@ -11,6 +11,9 @@ POINTS_PER_SERIES = 256
 # A run that went quiet is compacted after this long, so that counts become exact and disk small.
 QUIET_S = 5.0
 OLD_S = 300.0
+# A run that could not be compacted has a rest, and a longer one each time.
+FIRST_REST_S = 1.0
+LONGEST_REST_S = 30.0
 MAX_UNIT_BYTES = 24 * 1024 * 1024
 MAX_JOURNAL_BYTES = 256 * 1024 * 1024
 MAX_PAUSE_S = 0.25
@@ -27,6 +30,8 @@ class Waiting:
     """The series that came since its last unit, as far as they are known."""
     since: float = field(default_factory=time.monotonic)
     touched: float = field(default_factory=time.monotonic)
+    rests_until: float = 0.0
+    rest_s: float = FIRST_REST_S
 
     def urgency(self, now: float, pressure: float) -> float:
         """0 while it should wait; the greater, the sooner."""
@@ -86,6 +91,7 @@ class Backlog:
         waiting.bytes -= size
         waiting.since = time.monotonic()
         waiting.keys.clear()
+        waiting.rest_s = FIRST_REST_S
         self.bytes -= size
         self.points -= points
         if waiting.rows <= 0:
@@ -95,13 +101,19 @@ class Backlog:
         """Nothing of this run can be compacted as it is (damage): leave it until more comes."""
         self._stuck.add(run)
 
+    def postpone(self, run: int) -> None:
+        """A unit of this run failed: others have their turn, and it is tried again later."""
+        if waiting := self._runs.get(run):
+            waiting.rests_until = time.monotonic() + waiting.rest_s
+            waiting.rest_s = min(2 * waiting.rest_s, LONGEST_REST_S)
+
     def most_urgent(self, *, everything: bool = False) -> tuple[float, int] | None:
         """How urgent which run is, for the one whose turn it is; ``everything``: any with rows."""
         now = time.monotonic()
         pressure = self.bytes / self._max_bytes
         best: tuple[float, int] | None = None
         for run, waiting in self._runs.items():
-            if run in self._stuck:
+            if run in self._stuck or (now < waiting.rests_until and not everything):
                 continue
             urgency = waiting.urgency(now, pressure) + (1e-9 if everything else 0.0)
             if urgency > 0 and (best is None or urgency > best[0]):

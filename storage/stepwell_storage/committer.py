@@ -133,6 +133,9 @@ class Committer:
             await self._apply(group)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must reach the requests
             await self._retry(group, error)
+        except BaseException:  # the task was cancelled: nothing says that this was committed
+            self._fail(group, Closed(f"tenant {self._name} was closed"))
+            raise
         finally:
             size = sum(job.size for job in group)
             self._bytes -= size

@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from stepwell_storage.clock import now_ms
-from stepwell_storage.errors import StorageError
 from stepwell_storage.purges import MARKER
 from stepwell_storage.tenant import Tenant
+from stepwell_storage.turns import Turns
 
 if TYPE_CHECKING:
     from stepwell_storage.store import Store
@@ -41,6 +42,8 @@ class Disposal:
         self._next_look = time.monotonic()
         self._first_look = self._next_look + 3600.0
         self._task: asyncio.Task[None] | None = None
+        self._unfinished: list[str] = []
+        self._turns = Turns(store, "disposal", RETRY_S)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="disposal")
@@ -53,14 +56,10 @@ class Disposal:
                 await self._task
 
     async def _run(self) -> None:
-        unfinished = [name for name in self._store.names() if self._is_marked(name)]
+        self._unfinished = [name for name in self._store.names() if self._is_marked(name)]
         while True:
             try:
-                busy = await self._work(unfinished)
-            except StorageError as error:
-                logger.error("disposal: %s; trying again", error)
-                await asyncio.sleep(RETRY_S)
-                continue
+                busy = await self._work()
             except Exception:
                 logger.exception("disposal failed; trying again")
                 await asyncio.sleep(RETRY_S)
@@ -71,16 +70,14 @@ class Disposal:
     def _is_marked(self, name: str) -> bool:
         return (self._store.data / "tenants" / name / MARKER).exists()
 
-    async def _work(self, unfinished: list[str]) -> bool:
+    async def _work(self) -> bool:
         """Something that is due; whether anything was."""
-        if unfinished:
-            name = unfinished.pop()
-        else:
-            pending = (one.name for one in self._store.opened() if one.purges.pending)
-            name = next(pending, "")
+        pending = [one.name for one in self._store.opened() if one.purges.pending]
+        due = (*self._unfinished, *pending)
+        name = next((name for name in due if not self._turns.is_resting(name)), "")
         if name:
-            async with self._store.lease(name, create=False) as tenant:
-                await self._clear(tenant)
+            if await self._turns.give(name, self._clear) and name in self._unfinished:
+                self._unfinished.remove(name)
             return True
         return self._keep_s is not None and await self._look(self._keep_s)
 
@@ -110,11 +107,14 @@ class Disposal:
             if now < self._looked.get(name, never) + every:
                 continue
             self._looked[name] = now
-            async with self._store.lease(name, create=False) as tenant:
-                await tenant.purges.expired(now_ms() - round(keep_s * 1000))
+            await self._turns.give(name, partial(_expire, keep_s=keep_s))
             return True
         self._next_look = now + 1.0
         return False
+
+
+async def _expire(tenant: Tenant, *, keep_s: float) -> None:
+    await tenant.purges.expired(now_ms() - round(keep_s * 1000))
 
 
 async def _pause(start: float) -> None:

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stepwell_storage.compactor import Compactor
-from stepwell_storage.errors import StorageError
 from stepwell_storage.meters import Meters
 from stepwell_storage.tenant import Tenant
+from stepwell_storage.turns import Turns
 
 if TYPE_CHECKING:
     from stepwell_storage.store import Store
@@ -30,6 +31,7 @@ class Housekeeping:
         self._store = store
         self._meters = meters
         self._task: asyncio.Task[None] | None = None
+        self._turns = Turns(store, "housekeeping", RETRY_S)
         self.compactor = Compactor()
 
     def start(self) -> None:
@@ -47,28 +49,34 @@ class Housekeeping:
         while True:
             try:
                 busy = await self._compact_most_urgent() or await self._tidy_idle()
-            except StorageError as error:
-                logger.error("housekeeping: %s; trying again", error)
-                await asyncio.sleep(RETRY_S)
-                busy = False
             except Exception:
                 logger.exception("housekeeping failed; trying again")
                 await asyncio.sleep(RETRY_S)
-                busy = False
+                continue
             if not busy:
                 await asyncio.sleep(TICK_S)
+
+    def _rested(self) -> list[Tenant]:
+        return [one for one in self._store.opened() if not self._turns.is_resting(one.name)]
 
     async def _compact_most_urgent(self) -> bool:
         due = [
             (*most_urgent, tenant.name)
-            for tenant in self._store.opened()
+            for tenant in self._rested()
             if (most_urgent := tenant.writer.backlog.most_urgent())
         ]
         if not due:
             return False
         _, run, name = max(due)
-        async with self._store.lease(name, create=False) as tenant:
-            await self._unit(tenant, run)
+
+        async def unit(tenant: Tenant) -> None:
+            try:
+                await self._unit(tenant, run)
+            except Exception:
+                tenant.writer.backlog.postpone(run)
+                raise
+
+        await self._turns.give(name, unit)
         return True
 
     async def _unit(self, tenant: Tenant, run: int) -> None:
@@ -98,15 +106,18 @@ class Housekeeping:
         """Give back what idle tenants hold: connections of readers, and some pages; whether there
         is more to do."""
         quiet_since = time.monotonic() - IDLE_S
-        for tenant in self._store.opened():
+        for tenant in self._rested():
             unread = tenant.read_at is not None and tenant.read_at < quiet_since
             untidy = not tenant.tidy and tenant.writer.written_at < quiet_since
             if not (unread or untidy):
                 continue
-            async with self._store.lease(tenant.name, create=False) as held:
-                if unread:
-                    await held.rest()
-                if untidy:
-                    held.tidy = not await held.maintain()
+            await self._turns.give(tenant.name, partial(_tidy, unread=unread, untidy=untidy))
             return True
         return False
+
+
+async def _tidy(tenant: Tenant, *, unread: bool, untidy: bool) -> None:
+    if unread:
+        await tenant.rest()
+    if untidy:
+        tenant.tidy = not await tenant.maintain()

@@ -12,7 +12,9 @@ what it built.  Artifacts go before the last row, so that no file is left withou
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +29,8 @@ from stepwell_storage.errors import Conflict, NotFound
 from stepwell_storage.records import ExperimentChange
 from stepwell_storage.statements import sql
 from stepwell_storage.writer import Writer
+
+logger = logging.getLogger(__name__)
 
 MARKER: Final = "purging"
 """A file in the tenant's folder while there is work: who starts need not open it to know."""
@@ -77,7 +81,7 @@ class Purges:
         self._read = read
         self._writer = writer
         self._artifacts = artifacts
-        self._marker = folder / MARKER if folder else None
+        self._folder = folder
         self.pending = False
         """Whether rows of something purged may be left: :meth:`dispose` has work."""
 
@@ -178,13 +182,15 @@ class Purges:
 
     def _begin(self) -> None:
         self.pending = True
-        if self._marker is not None:
-            self._marker.touch(mode=0o600)
+        if self._folder is not None:
+            with _unmarked():
+                (self._folder / MARKER).touch(mode=0o600)
 
     def _end(self) -> None:
         self.pending = False
-        if self._marker is not None:
-            self._marker.unlink(missing_ok=True)
+        if self._folder is not None:
+            with _unmarked():
+                (self._folder / MARKER).unlink(missing_ok=True)
 
     # --- what is left --------------------------------------------------------------------------
 
@@ -246,6 +252,16 @@ class Purges:
         await self._artifacts.of_run(run_id).delete_all()
         await self._change(lambda tx: tx.execute(sql.finish_purged, (run,)))
         self._writer.backlog.forget(run)
+
+
+@contextlib.contextmanager
+def _unmarked() -> Iterator[None]:
+    """The marker is a hint: a disk that refuses a name refuses no purge, whose record is in the
+    tables.  Without it the rest waits until the tenant is used, with it a start looks in vain."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("the marker of a purge: %s", error)
 
 
 async def _remove_slice(tx: Transaction, run: int) -> bool:

@@ -212,21 +212,24 @@ class Store:
         folder = self.data / "tenants" / name
         entry = _Open(asyncio.create_task(self._open(name, folder), name=f"opening of {name}"))
         self._tenants[name] = entry
+        entry.ready.add_done_callback(lambda _: self._opened(name, entry))
         entry.users += 1  # so that nobody evicts it while it opens
         try:
             await self._evict()
-            await asyncio.shield(entry.ready)
-            if self._tenants.get(name) is entry:  # else it was removed meanwhile
-                self._names.add(name)
-                for absent in self._absent.get(name, ()):
-                    absent.events.close()  # who follows it is to follow the one that is there now
-        except BaseException:
-            if self._tenants.get(name) is entry:
-                del self._tenants[name]
-            raise
+            await asyncio.shield(entry.ready)  # whoever goes away leaves it to the next
         finally:
             entry.users -= 1
         return entry
+
+    def _opened(self, name: str, entry: _Open) -> None:
+        if self._tenants.get(name) is not entry:  # it was removed meanwhile
+            return
+        if entry.ready.cancelled() or entry.ready.exception():
+            del self._tenants[name]
+            return
+        self._names.add(name)
+        for absent in self._absent.get(name, ()):
+            absent.events.close()  # who follows it is to follow the one that is there now
 
     async def _open(self, name: str, folder: Path | None) -> Tenant:
         with contextlib.suppress(Corrupt):

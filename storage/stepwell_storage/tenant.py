@@ -99,20 +99,20 @@ class Tenant:
         writer = Writer(name, database, Events(), max_journal_bytes, gauge.meters)
         try:
             await writer.recover()
-        except BaseException:
+            tenant = cls(name, folder, database, writer)
+            if folder is not None:
+                await tenant.purges.load()
+        except BaseException:  # a second writer would be opened beside it
             await database.close()
             raise
-        tenant = cls(name, folder, database, writer)
-        if folder is None:
-            return tenant
-        tenant._committer = Committer(
-            name,
-            writer.apply,
-            max_bytes=max_queue_bytes,
-            gauge=gauge,
-            pause=writer.backlog.pause_s,
-        )
-        await tenant.purges.load()
+        if folder is not None:
+            tenant._committer = Committer(
+                name,
+                writer.apply,
+                max_bytes=max_queue_bytes,
+                gauge=gauge,
+                pause=writer.backlog.pause_s,
+            )
         return tenant
 
     async def close(self) -> None:

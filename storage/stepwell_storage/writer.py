@@ -83,7 +83,7 @@ class Writer:
         self._journal = Journal(self.names)
         self._journal_ids = Counter("journal")
         self._chunk_ids = Counter("chunk")
-        self._flushed_at = time.monotonic()
+        self.written_at = self._flushed_at = time.monotonic()
         self._flush_s = 0.0
         self._flush_asked = False
         self._meters = meters
@@ -133,10 +133,18 @@ class Writer:
             writes = _refuse_appends(writes)
         if writes:
             await self._write(writes)
-        if len(writes) < len(jobs):
-            asked = [job for job in jobs if type(job) is Maintain]
-            more = await self._database.maintain(gently=any(job.gently for job in asked))
-            for job in asked:
+        if asked := [job for job in jobs if type(job) is Maintain]:
+            await self._maintain(asked)
+
+    async def _maintain(self, jobs: Sequence[Maintain]) -> None:
+        """What goes wrong here is theirs alone: the others are committed by now."""
+        try:
+            more = await self._database.maintain(gently=any(job.gently for job in jobs))
+        except StorageError as error:
+            for job in jobs:
+                job.fail(error)
+        else:
+            for job in jobs:
                 job.result = more
 
     async def _write(self, jobs: Sequence[Job]) -> None:
@@ -253,7 +261,10 @@ class Writer:
             part.commit()
         effects, self._effects[:] = self._effects[:], []
         for effect in effects:
-            effect()
+            try:
+                effect()
+            except Exception:  # committed is committed: the others' must follow, and the answers
+                logger.exception("tenant %s: after a commit", self._name)
 
     def _rolled_back(self) -> None:
         for part in (self.names, self._journal, self._journal_ids, self._chunk_ids, self.catalog):

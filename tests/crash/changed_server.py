@@ -53,6 +53,7 @@ def die(statement: str, when: str, count: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             result = await method(self, asked, *rest)
             if ours and not left:
+                await self.call(lambda raw: None)  # what was only queued is done by then
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 

@@ -136,3 +136,19 @@ async def test_close_commits_what_is_queued_and_refuses_what_comes_later():
     await asyncio.gather(*futures)
     with pytest.raises(Closed):
         tested.submit(Job())
+
+
+async def test_a_commit_that_was_cancelled_is_acknowledged_to_nobody():
+    async def apply(jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            job.result = "done"
+        await asyncio.sleep(60)
+
+    tested = committer(apply)
+    future = tested.submit(Job())
+    await asyncio.sleep(0.01)
+    tested._task.cancel()
+    with pytest.raises(Closed):
+        await future
+    with pytest.raises(asyncio.CancelledError):
+        await tested._task
