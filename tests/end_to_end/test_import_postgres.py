@@ -16,7 +16,7 @@ from psycopg import sql
 from stepwell.__main__ import main
 from tests.end_to_end.mlflow_python import mlflow_python
 from tests.end_to_end.postgresql import postgresql
-from tests.end_to_end.test_mlflow_porting import differing, run
+from tests.end_to_end.test_mlflow_porting import differing, plain, run
 from tests.serving import serving
 from tests.tracker.mlflow_stores import database
 
@@ -94,17 +94,6 @@ def test_what_mlflow_keeps_in_postgresql_is_equal_run_by_run(tmp_path: Path):
     assert picture["runs"].keys() == reference["runs"].keys()
     assert [one["files"] for one in picture["runs"].values() if one["files"]]
     assert differing(plain(reference), plain(picture)) == {}
-
-
-def plain(told: Any) -> Any:
-    """Without the places of files, which are another's now, and as it reads after a wire: numbers
-    of versions are texts and what is not set is empty."""
-    if isinstance(told, dict):
-        places = ("artifact_location", "artifact_uri")
-        return {key: plain(value) for key, value in told.items() if key not in places}
-    if isinstance(told, list):
-        return [plain(one) for one in told]
-    return "" if told is None else str(told)
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:9/x", "127.0.0.1:{port}/nobody"])
