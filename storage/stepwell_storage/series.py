@@ -23,6 +23,8 @@ from stepwell_storage.summaries import BLOCK
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _CHUNKS_PER_READ = 64
+_ROWS_AT_ONCE = 64
+"""Journal rows beyond which looking for a key in them leaves the event loop free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,19 @@ class Shared:
             rows = await self.reader.fetch(sql.journal_of_run, (run,))
             self._payloads[run] = [payload for _, payload in rows]
         payloads = self._payloads[run]
-        if len(self._keys) == 1 or not payloads:  # most rows of a wide run name another key
-            parts = [extract(payload, key) for payload in payloads]
-            return merge([part for part in parts if part is not None])
+        if len(self._keys) == 1 or not payloads:
+            if len(payloads) <= _ROWS_AT_ONCE:
+                return _extracted(payloads, key)
+            return await asyncio.to_thread(_extracted, payloads, key)
         if run not in self._sorted:
-            self._sorted[run] = await asyncio.to_thread(ByKey.of, payloads)
+            wanted = list((self._numbers or {}).values())
+            self._sorted[run] = await asyncio.to_thread(ByKey.of, payloads, wanted)
         return merge([self._sorted[run].points_of(key)])
+
+
+def _extracted(payloads: Sequence[bytes], key: int) -> Points:
+    parts = [extract(payload, key) for payload in payloads]
+    return merge([part for part in parts if part is not None])
 
 
 class Series:

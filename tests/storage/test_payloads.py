@@ -2,6 +2,7 @@ import math
 import struct
 import zlib
 from array import array
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -11,13 +12,13 @@ from hypothesis import given, settings, strategies as st
 from stepwell_storage.errors import Corrupt
 from stepwell_storage.payloads import (
     MAX_POINTS,
+    ByKey,
     Row,
     decode,
     decode_each,
     encode,
     encode_all,
     extract,
-    keys_of,
 )
 from stepwell_storage.points import NAN_BITS, Points
 from tests.storage.point_samples import (
@@ -56,7 +57,7 @@ def reseal(body: bytes) -> bytes:
 def test_every_bit_comes_back(series: list[tuple[int, Points]]):
     payload = payload_of(series)
     found = decode(payload)
-    assert found.keys.tolist() == keys_of(payload).tolist() == [key for key, _ in series]
+    assert found.keys.tolist() == [key for key, _ in series]
     assert found.counts.tolist() == [len(points) for _, points in series]
     everything = Points.concat([points for _, points in series])
     assert Points(found.steps, found.timestamps, found.values) == everything
@@ -70,6 +71,30 @@ def test_one_key_is_extracted_wherever_it_stands(series: list[tuple[int, Points]
         mine = Points.concat([points for other, points in series if other == key])
         assert extract(payload, key) == mine
     assert extract(payload, 2**41) is None
+
+
+def test_two_keys_whose_bytes_together_look_like_a_third():
+    one, two = 0x0100, 0x0002  # little-endian: 00 01 02 00
+    payload = payload_of([(one, Points.of([1], [1], [1.0])), (two, Points.of([2], [2], [2.0]))])
+    assert 0x0201.to_bytes(2, "little") in payload
+    assert extract(payload, 0x0201) is None
+    assert extract(payload, 0x10100) is None  # its low bytes are those of a key that is there
+    assert extract(payload, two) == Points.of([2], [2], [2.0])
+
+
+@settings(max_examples=50)
+@given(st.lists(logged, min_size=1, max_size=6), st.sets(st.integers(0, 9)))
+def test_the_wanted_series_of_many_rows_are_whole_and_no_others(
+    rows: list[list[tuple[int, Points]]], more: set[int]
+):
+    there = sorted({key for row in rows for key, _ in row})
+    wanted = [*there[::2], *(2**41 + key for key in more)]
+    found = ByKey.of([payload_of(row) for row in rows], wanted)
+    assert found.keys.tolist() == there[::2]
+    for key in there[::2]:
+        mine = [points for row in rows for other, points in row if other == key]
+        assert found.points_of(key) == Points.concat(mine)
+    assert len(ByKey.of([payload_of(row) for row in rows], []).keys) == 0
 
 
 def rows_of_many_shapes() -> list[Row]:
@@ -241,7 +266,7 @@ def small_payloads() -> list[bytes]:
 def test_a_cut_at_any_byte_is_corrupt():
     for payload in small_payloads():
         for length in range(len(payload)):
-            for read in (decode, keys_of):
+            for read in (decode, partial(extract, key=99)):
                 with pytest.raises(Corrupt):
                     read(payload[:length])
 
@@ -252,7 +277,7 @@ def test_a_flip_of_any_byte_is_corrupt():
             for flip in (0x01, 0x80, 0xFF):
                 damaged = bytearray(payload)
                 damaged[place] ^= flip
-                for read in (decode, keys_of):
+                for read in (decode, partial(extract, key=99)):
                     with pytest.raises(Corrupt):
                         read(bytes(damaged))
 
