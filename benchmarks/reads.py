@@ -38,7 +38,7 @@ def reads(plan: Plan) -> Iterator[Result]:
             ("series_list", lambda: reader.series(), ()),
         ]
         for name, call, goals in cases:
-            figures = repeat(call, plan.reads)
+            figures = repeat(call, plan.reads, server)
             yield Result(name, figures, _settings(plan), goals=goals)
 
 

@@ -15,7 +15,7 @@ from benchmarks import fill
 from benchmarks.api import Caller
 from benchmarks.meters import compacted
 from benchmarks.plan import Plan
-from benchmarks.processes import scratch, stepwell
+from benchmarks.processes import Server, scratch, stepwell
 from benchmarks.report import Goal, Result, at_most
 from benchmarks.timing import expect, repeat
 from stepwell import wire
@@ -85,11 +85,11 @@ def searches(plan: Plan) -> Iterator[Result]:
             ):
                 with Caller(server.port, f"{wire.TENANT_HEADER}: {tenant}\r\n") as caller:
                     for case in cases:
-                        yield _measure(caller, case, count, plan)
+                        yield _measure(server, caller, case, count, plan)
         yield _restarted(plan, data)
 
 
-def _measure(caller: Caller, case: Search, count: int, plan: Plan) -> Result:
+def _measure(server: Server, caller: Caller, case: Search, count: int, plan: Plan) -> Result:
     losses = iter(np.linspace(*case.loss, plan.searches + 1))
     totals = []
 
@@ -100,7 +100,7 @@ def _measure(caller: Caller, case: Search, count: int, plan: Plan) -> Result:
         page = _page.decode(caller.get(f"/api/v1/experiments/runs?{urlencode(query)}"))
         totals.append(page.total if isinstance(page.total, int) else 0)
 
-    figures = repeat(call, plan.searches)
+    figures = repeat(call, plan.searches, server)
     figures["matches"] = float(np.median(totals))
     if case.total and case.share * count > 100:
         expect(abs(figures["matches"] / (case.share * count) - 1) < 0.3, f"{case.name}: {figures}")

@@ -43,7 +43,8 @@ def tenants(plan: Plan) -> Iterator[Result]:
             figures["files_active"], figures["rss_active_mb"] = _files(server), server.memory_mb()
             cold = iter(names[plan.active_tenants :] * 2)
             with Caller(server.port) as caller:
-                walked = repeat(lambda: _search(caller, next(cold)), len(names) - len(active) - 1)
+                count = len(names) - len(active) - 1
+                walked = repeat(lambda: _search(caller, next(cold)), count, server)
             figures |= {f"cold_read_{name}": value for name, value in walked.items()}
             figures["files_after_all"], figures["rss_after_all_mb"] = (
                 _files(server),
