@@ -66,7 +66,7 @@ class ActiveRun:
         self.terminated = False
         self._deadline: float | None = None
         self._noted = (0, 0.0)
-        self._dropped = 0
+        self._dropped = self._left = 0
         if config.mode == "disabled":
             self._buffer = Nothing(1, self._spill, self._wrong)
 
@@ -186,7 +186,7 @@ class ActiveRun:
 
     @property
     def pending(self) -> int:
-        return self._buffer.pending + (self._spool.pending if self._spool else 0)
+        return self._left + self._buffer.pending + (self._spool.pending if self._spool else 0)
 
     @property
     def wrong_uses(self) -> int:
@@ -258,6 +258,7 @@ class ActiveRun:
             if self._sender is not None and (spool.acked < spool.end or self._buffer.pending):
                 return False
             self._dropped += spool.dropped
+            self._left += 0 if self._sender else spool.pending  # offline: for `stepwell sync`
             self._spool = self._sender = None
         LIFECYCLE.remove(self)
         return True
@@ -370,6 +371,8 @@ class ActiveRun:
         how = f"wait in {spool.folder}; `stepwell sync` sends them, or the next run here"
         if spool.folder is None:
             how = "are in memory only, and lost with this process"
+        elif spool.is_in_memory:
+            how += ". The disk takes no more: what memory holds is lost with this process"
         self._notices.once("waiting", "%s items %s", f"{self.pending:,}", how)
 
 

@@ -125,6 +125,12 @@ class Spool:
         return self.appended - self.acknowledged
 
     @property
+    def is_in_memory(self) -> bool:
+        """Whether some of what waits would not outlive the process."""
+        segments = list(self._segments.values())
+        return any(isinstance(s, MemorySegment) and s.size > len(MAGIC) for s in segments)
+
+    @property
     def unsent_bytes(self) -> int:
         """About how much is left to acknowledge."""
         number, offset = self._acked

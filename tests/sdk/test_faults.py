@@ -1,5 +1,7 @@
 """Every trouble that a server or a network can make: the training sees nothing, all arrives."""
 
+import errno
+import os
 import socket
 import threading
 import time
@@ -344,7 +346,22 @@ def test_offline_everything_lies_in_the_spool_and_nothing_is_sent(
     assert server.seen == []
     assert points_in(spool_dir) == STEPS
     assert len(warned()) == 1
+    assert f"{run.pending:,} items" in warned()[0]
+    assert run.pending > STEPS
     assert "stepwell sync" in warned()[0]
+
+
+def test_what_a_full_disk_left_in_memory_is_not_said_to_be_on_disk(
+    black_hole: str, warned: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(fd: int, pieces: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = ExperimentTracker(black_hole).start_run("exp")
+    monkeypatch.setattr("stepwell.segments.os.writev", refuse)
+    log_some(run.log_metrics)
+    assert not run.end(timeout_s=0.1)
+    assert "what memory holds is lost with this process" in warned()[-1]
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
