@@ -26,6 +26,7 @@ from typing import Final
 from stepwell_storage.errors import BadCursor, Full, StorageError
 from stepwell_storage.folders import Folders, Parts, disk_errors
 from stepwell_storage.paths import check_model_id, check_run_id, split
+from stepwell_storage.seals import seal
 
 WRITE_BYTES: Final = 256 * 1024
 MAX_ENTRIES_PER_PAGE: Final = 1_000
@@ -224,6 +225,7 @@ class _Upload:
             if self._over or self._file is None:
                 return
             fd, name = self._file
+            seal(fd, self.digest.hexdigest())
             os.fsync(fd)
             self._folders.place(name, parts)
             self._over = True

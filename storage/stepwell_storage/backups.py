@@ -35,6 +35,7 @@ from stepwell_storage.errors import (
     Unsupported,
 )
 from stepwell_storage.migrations import VERSION, too_new
+from stepwell_storage.seals import seal, seal_of
 from stepwell_storage.sqlite import translate
 
 MANIFEST: Final = "backup.jsonl"
@@ -216,7 +217,7 @@ def _copy_tree(source: Path, target: Path, note: Note) -> None:
 
 
 def copy_file(source: Path, target: Path) -> tuple[int, str]:
-    """Copy a file's bytes, mode and time, synced; its size and SHA-256."""
+    """Copy a file's bytes, mode, time and seal, synced; its size and SHA-256."""
     digest, size = hashlib.sha256(), 0
     with source.open("rb") as read, target.open("xb") as write:
         found = os.fstat(read.fileno())
@@ -225,6 +226,8 @@ def copy_file(source: Path, target: Path) -> tuple[int, str]:
             write.write(block)
             size += len(block)
         write.flush()
+        if noted := seal_of(read.fileno()):
+            seal(write.fileno(), noted)
         os.fchmod(write.fileno(), found.st_mode & 0o777)
         os.utime(write.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
         os.fsync(write.fileno())

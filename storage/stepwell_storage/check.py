@@ -22,11 +22,12 @@ from stepwell_storage.database import Reader
 from stepwell_storage.errors import Corrupt, StorageError, Unsupported
 from stepwell_storage.invariants import broken
 from stepwell_storage.journal import parameter_number
-from stepwell_storage.leftovers import ownerless, owners
+from stepwell_storage.leftovers import Owners, ownerless, owners
 from stepwell_storage.migrations import VERSION, too_new
 from stepwell_storage.payloads import Journaled, decode as decode_row
 from stepwell_storage.points import NAN_BITS, Points, merge, to_ordered
 from stepwell_storage.records import Position
+from stepwell_storage.seals import broken_seals
 from stepwell_storage.sqlite import Sqlite, read_only
 from stepwell_storage.statements import sql
 from stepwell_storage.store import is_tenant_name
@@ -92,6 +93,17 @@ async def verify_tenant(folder: Path, findings: Findings) -> None:
                 tenant.problem(text)
     except StorageError as error:
         findings.add(f"tenant {folder.name}: {error}")
+    await _verify_artifacts(folder, files, findings)
+
+
+async def _verify_artifacts(folder: Path, files: Owners, findings: Findings) -> None:
+    """The files' own bytes: no snapshot is open meanwhile, as there may be terabytes."""
+    for kind, names in files.items():
+        for name in names:
+            place = folder / "artifacts" / kind / name
+            for path, wrong in await asyncio.to_thread(list, broken_seals(place)):
+                where = f"tenant {folder.name}, {kind[:-1]} {name}, artifact {path}"
+                findings.add(f"{where}: {wrong}")
 
 
 def _shortage(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Bits flip and files end too early: found, with the place, and nobody else suffers from it."""
 
+import os
 import random
 import shutil
 import sqlite3
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stepwell_storage.backups import back_up
 from stepwell_storage.check import verify
 from stepwell_storage.errors import Corrupt, StorageError
 from stepwell_storage.records import ConsoleLine
@@ -235,3 +237,23 @@ async def test_verify_writes_nothing(data: Path):
     after = {path: path.stat().st_mtime_ns for path in data.rglob("*") if path.is_file()}
     assert {p for p in after if not p.name.endswith(("-wal", "-shm"))} == set(before)
     assert all(after[path] == at for path, at in before.items())
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda raw: b"", lambda raw: raw[:-1], lambda raw: b"!" + raw[1:]]
+)
+async def test_an_artifact_whose_bytes_changed_is_found_also_in_a_copy(
+    data: Path, tmp_path: Path, spoil
+):
+    file = data / "tenants" / "acme" / "artifacts" / "runs" / RUN / "card.md"
+    if "user.stepwell.sha256" not in os.listxattr(file):
+        pytest.skip("this file system has no extended attributes")
+    back_up(data, ["acme"], tmp_path / "backup")
+    assert (await verify(tmp_path / "backup")).problems == []
+    copied = tmp_path / "backup" / file.relative_to(data)
+    for place, where in ((file, data), (copied, tmp_path / "backup")):
+        place.write_bytes(spoil(place.read_bytes()))
+        [problem] = (await verify(where)).problems
+        assert problem == (
+            f"tenant acme, run {RUN}, artifact card.md: its bytes are not those that were stored"
+        )
