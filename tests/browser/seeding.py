@@ -27,7 +27,7 @@ KEYS = (
 )  # fmt: skip
 OPTIMIZERS = ("adam", "lion", "sgd")
 STEPS = 12
-AT_ONCE = 250
+AT_ONCE = 64
 ODD = 77
 """The number of the run whose notes say that it is the odd one out."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -170,3 +171,40 @@ def test_three_million_points_are_not_laid_over_each_other(site, page):
     expect(page.locator(".chart-note")).to_have_attribute(
         "title", re.compile("3,000,000 points as")
     )
+
+
+def test_a_crowd_of_lines_is_not_drawn_from_edge_to_edge(site, page):
+    """Beyond 20,000 points lines are set pixel by pixel: one level each, all in their colours."""
+    with site.client("crowd") as http:
+        ids = [http.run(f"level-{n}") for n in range(10)]
+        for n, run_id in enumerate(ids):
+            http.points(run_id, "loss", np.full(2_500, float(n)))
+    runs = ",".join(f"{run_id}~{n}" for n, run_id in enumerate(ids))
+    page.goto(f"{site.url}/compare?tenant=crowd&runs={runs}&focus=loss")
+    plot = page.locator("dialog .plot")
+    expect(plot).to_have_attribute("data-points", "25000")
+    width = page.locator("dialog .u-over").evaluate("over => over.clientWidth")
+    fills = "rects => rects.map(rect => rect.getAttribute('fill'))"
+    for address in (page.url, f"{page.url}&zoom=100,2450"):
+        page.goto(address)
+        expect(plot).to_have_attribute("data-points", re.compile(r"^\d{3,5}$"))
+        page.wait_for_timeout(500)
+        found = page.evaluate(COLOURED)
+        fills = (
+            "[...document.querySelectorAll('dialog .legend rect')].map(r => r.getAttribute('fill'))"
+        )
+        for colour in page.evaluate(fills):
+            assert found.get(colour, 0) > width * 0.9, (address, colour, found)
+
+
+COLOURED = """() => {
+    const c = document.querySelector('dialog .plot canvas');
+    const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+    const found = {};
+    for (let i = 0; i < d.length; i += 4) {
+        const hex = ((1 << 24) | (d[i] << 16) | (d[i + 1] << 8) | d[i + 2]).toString(16);
+        if (d[i + 3] === 255) found['#' + hex.slice(1)] = (found['#' + hex.slice(1)] ?? 0) + 1;
+    }
+    return found;
+}"""
+"""How many pixels of the chart have each colour."""

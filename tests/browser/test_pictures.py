@@ -15,6 +15,11 @@ MOST_BYTES = 250_000
 
 SWEEP = "/compare?tenant=birds&q=tags.stage+%3D+'sweep'"
 REFINED = "/compare?tenant=birds&q=tags.stage+%3D+'refine'"
+BEST = {
+    "order_by": 'metrics."val/loss" ASC',
+    "filter": "attributes.status = 'finished'",
+    "limit": 6,
+}
 PICTURES = {
     "runs-light": ("/?tenant=birds", "[data-row='20'] .name a"),
     "run-light": ("/runs/{run}?tenant=birds&smooth=1", "[data-metric='val/loss'] .chart-note b"),
@@ -27,6 +32,7 @@ PICTURES = {
         ".sweep-chart canvas",
     ),
     "scatter-dark": (f"{SWEEP}&tab=scatter", ".sweep-chart canvas"),
+    "model-light": ("/models?tenant=birds&model=birds", ".models tbody a"),
     "runs-phone": ("/?tenant=birds", "[data-row='10'] .name a"),
     "run-phone": ("/runs/{run}?tenant=birds", "[data-metric='val/loss'] .chart-note b"),
 }
@@ -35,7 +41,10 @@ PICTURES = {
 @pytest.fixture(scope="module")
 def hung(site: Site) -> str:
     with site.client("birds") as client:
-        return gallery.hang(client)
+        run_id = gallery.hang(client)
+        best = client.get("/api/v1/experiments/runs", params=BEST).json()["runs"]
+        gallery.register(client, "birds", [run["run_id"] for run in reversed(best)])
+        return run_id
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from stepwell import ExperimentTracker, RunConfig
 from tests.browser.conftest import POINTS, SPIKE
@@ -99,6 +99,30 @@ def test_a_connection_that_broke_leaves_a_gap(site, page):
             http.points(run_id, "loss", np.array([float(step)]), step)
         hide(page, False)
         expect(plot).to_have_attribute("data-points", "9", timeout=LIVE_MS * 2)
+
+
+def test_what_is_logged_while_a_page_reads_is_missing(site, page):
+    """Points that come while the first read is on its way, and some further back."""
+    with site.client("gaps") as http:
+        run_id = http.run("busy")
+        http.points(run_id, "loss", np.arange(50.0))
+
+        def late(route: Route) -> None:
+            answer = route.fetch()
+            if len(asked) == 0:
+                for step in range(50, 53):
+                    http.points(run_id, "loss", np.array([float(step)]), step)
+            asked.append(answer)
+            route.fulfill(response=answer)
+
+        asked: list[object] = []
+        page.route(re.compile("/runs/series"), late)
+        page.goto(f"{site.url}/runs/{run_id}?tenant=gaps")
+        plot = page.locator("[data-metric='loss'] .plot")
+        expect(plot).to_have_attribute("data-points", "53", timeout=LIVE_MS)
+        times = 1_790_000_000_000 + np.arange(30) * 1_000
+        http.points(run_id, "loss", np.arange(30.0) / 7, 40, times)  # from 40 again, up to 69
+        expect(plot).to_have_attribute("data-points", "83", timeout=LIVE_MS)
 
 
 def test_a_spike_among_a_million_points_is_not_on_the_screen(site, page):

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Site
+from tests.browser.gallery import register
 
 AXE = Path(__file__).parents[2] / "tracker/ui/node_modules/axe-core/axe.min.js"
 CORPUS = (
@@ -47,6 +48,7 @@ def hostile(site: Site) -> str:
             "<img src=x onerror=alert(1)>.txt",
         ):
             http.call("PUT", run_id, f"/artifacts/{name}", content=body)
+        register(http, CORPUS[1].replace("/", ""), [run_id, run_id])
     return run_id
 
 
@@ -85,6 +87,13 @@ def test_the_table_or_a_comparison_runs_what_runs_say(site, page, hostile):
         check(page)
 
 
+def test_the_models_run_what_their_names_say(site, page, hostile):
+    page.goto(f"{site.url}/models?tenant=hostile")
+    page.get_by_role("link", name=CORPUS[1].replace("/", "")).click()
+    expect(page.get_by_role("row", name="v2")).to_contain_text(CORPUS[0])
+    check(page)
+
+
 def test_an_address_runs_what_it_says(site, page):
     for part in CORPUS:
         page.goto(f"{site.url}/?tenant=default&q=attributes.name='x'&focus={part}&x={part}")
@@ -109,8 +118,17 @@ ADDRESSES = {
     "parameters": "/compare?tenant=sweeps&q=attributes.name+LIKE+'%-0012%'&tab=params",
     "sweep": "/compare?tenant=sweeps&q=params.depth+%3D+4&tab=parallel",
     "scatter": "/compare?tenant=sweeps&q=params.depth+%3D+4&tab=scatter",
+    "models": "/models?tenant=birds-models",
+    "model": "/models?tenant=birds-models&model=churn",
+    "no models": "/models?tenant=nobody",
     "empty": "/?tenant=nobody",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered(site: Site) -> None:
+    with site.client("birds-models") as http:
+        register(http, "churn", [http.run(f"fit-{n}") for n in range(3)])
 
 
 def address(site: Site, name: str) -> str:
@@ -136,7 +154,7 @@ def test_a_page_shuts_somebody_out(site, page, name, theme):
     assert serious == [], json.dumps(serious, indent=1)
 
 
-@pytest.mark.parametrize("name", ["runs", "run", "compare"])
+@pytest.mark.parametrize("name", ["runs", "run", "compare", "model"])
 def test_a_page_does_not_fit_a_phone(site, page, name):
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(address(site, name))

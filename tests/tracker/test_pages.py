@@ -16,7 +16,9 @@ from stepwell_tracker.config import Settings
 from stepwell_tracker.http import HEADERS
 
 HOST = "http://127.0.0.1:7837"
-ADDRESSES = ("/", "/runs/018d9c4230808f13be8df00000000000", "/compare?runs=a,b&x=time")
+ADDRESSES = (
+    "/", "/runs/018d9c4230808f13be8df00000000000", "/compare?runs=a,b&x=time", "/models?model=a/b",
+)  # fmt: skip
 
 
 @pytest.fixture

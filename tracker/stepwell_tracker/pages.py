@@ -22,7 +22,7 @@ from stepwell_tracker.errors import MethodNotAllowed
 from stepwell_tracker.http import HEADERS, Reply
 
 FOLDER: Final = Path(__file__).parent / "static"
-PAGES: Final = ("/", "/runs/{run_id}", "/compare")
+PAGES: Final = ("/", "/runs/{run_id}", "/compare", "/models")
 """Addresses of the UI; what they show is decided in the browser."""
 
 POLICY: Final = "; ".join((

@@ -149,6 +149,24 @@ export async function series(body: Wanted, signal?: AbortSignal): Promise<Column
   return decodeColumns(await answer.arrayBuffer());
 }
 
+const PAGE_POINTS = 100_000;
+
+/** Every point of a series, a page at a time. */
+export async function* history(id: string, key: string): AsyncGenerator<Columns> {
+  if (/(^|\/)\.\.?(\/|$)/.test(key)) { // in a path a browser would resolve it
+    yield* await series({ run_ids: [id], keys: [key] });
+    return;
+  }
+  let cursor: string | null = "";
+  while (cursor !== null) {
+    const search: string = searchOf({ limit: PAGE_POINTS, cursor });
+    const answer = await request(`${runUrl(id, `/metrics/${encoded(key)}`)}?${search}`, { accept: COLUMNS });
+    const [page] = decodeColumns(await answer.arrayBuffer());
+    if (page?.steps.length) yield page;
+    cursor = page?.next ?? null;
+  }
+}
+
 export const console_ = (
   id: string, search: Search, signal?: AbortSignal,
 ): Promise<ConsolePage> => json(`${runUrl(id, "/console")}?${searchOf(search)}`, { signal });

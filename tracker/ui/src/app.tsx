@@ -2,10 +2,11 @@
 
 import { effect, signal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Compare } from "./compare";
-import { experiments, problem, saveView, tenants, views } from "./catalog";
+import { experiments, loadExperiments, problem, saveView, tenants, views } from "./catalog";
 import { connected } from "./live";
+import { Models } from "./models";
 import { RunPage } from "./runpage";
 import { RunsPage } from "./runspage";
 import { ROOT, go, href, path, query, tenant } from "./route";
@@ -42,6 +43,7 @@ export function App(): JSX.Element {
     "?": () => (help.value = true),
     "/": () => document.querySelector<HTMLInputElement>("input[type=search]")?.focus(),
     g: () => go(href("/")),
+    m: () => go(href("/models")),
     t: () => setTheme(theme.value === "dark" ? "light" : "dark"),
   });
   return (
@@ -60,6 +62,7 @@ function Page(): JSX.Element {
   const run = /^\/runs\/([^/]+)$/.exec(path.value);
   if (run) return <RunPage id={run[1]!.replaceAll("-", "")} key={`${tenant.value} ${run[1]}`} />;
   if (path.value === "/compare") return <Compare key={tenant.value} />;
+  if (path.value === "/models") return <Models key={tenant.value} />;
   return <RunsPage key={tenant.value} />;
 }
 
@@ -74,7 +77,10 @@ function Header(): JSX.Element {
           {names.map((name) => <option key={name}>{name}</option>)}
         </select>
       </label>
-      <nav aria-label="Pages"><a href={href("/")} aria-current={path.value === "/" ? "page" : undefined}>Runs</a></nav>
+      <nav aria-label="Pages">
+        <a href={href("/")} aria-current={path.value === "/" ? "page" : undefined}>Runs</a>
+        <a href={href("/models")} aria-current={path.value === "/models" ? "page" : undefined}>Models</a>
+      </nav>
       <span class="space" />
       {connected.value !== "off" && <span class={`live ${connected.value}`} role="status" title="Changes are pushed to this page as they are committed">{connected.value === "lost" ? "no answer, trying again" : connected.value}</span>}
       <ViewsMenu />
@@ -85,16 +91,24 @@ function Header(): JSX.Element {
 }
 
 function ViewsMenu(): JSX.Element {
+  return <Menu label="Views ▾" title="Saved views" align="right"><Views /></Menu>;
+}
+
+/** Read again whenever the menu is opened: others save views too. */
+function Views(): JSX.Element {
   const [name, setName] = useState("");
+  useEffect(() => void loadExperiments(), []);
+  const wanted = name.trim();
+  const taken = views().some(([label]) => label === wanted);
   const save = (event: Event): void => {
     event.preventDefault();
-    if (!name.trim()) return;
+    if (!wanted) return;
     const address = path.value + (query.value.size ? `?${query.value.toString()}` : "");
-    saveView(name.trim(), address).then(() => say(`Saved “${name.trim()}”`), sayError);
+    saveView(wanted, address).then(() => say(`Saved “${wanted}”`), sayError);
     setName("");
   };
   return (
-    <Menu label="Views ▾" title="Saved views" align="right">
+    <>
       {views().map(([label, address]) => (
         <div class="row" key={label}>
           <a data-closes href={ROOT + address}>{label}</a>
@@ -104,14 +118,14 @@ function ViewsMenu(): JSX.Element {
       {!views().length && <p class="quiet">A view is everything this page shows: filter, columns, charts. Saved ones are there for everyone in this tenant.</p>}
       <form onSubmit={save} class="row">
         <input aria-label="Name of the view" placeholder="Save this view as…" maxLength={100} value={name} onInput={(event) => setName(event.currentTarget.value)} />
-        <button type="submit" disabled={!name.trim() || !experiments.value}>Save</button>
+        <button type="submit" disabled={!wanted || !experiments.value}>{taken ? "Replace" : "Save"}</button>
       </form>
-    </Menu>
+    </>
   );
 }
 
 const KEYS: [string, string][] = [
-  ["/", "Search or filter"], ["g", "All runs"], ["[  ]", "Newer and older run, on a run's page"],
+  ["/", "Search or filter"], ["g", "All runs"], ["m", "Models"], ["[  ]", "Newer and older run, on a run's page"],
   ["c", "Copy the exact values under the pointer"], ["x", "Choose the run of the focused row"],
   ["↑ ↓ Enter", "Move through the table, open a run"], ["t", "Light or dark"], ["?", "This help"],
 ];

@@ -2,10 +2,10 @@
 
 import type { JSX } from "preact";
 import { experimentName } from "./catalog";
-import { csv, ago, duration, exact, moment, rounded, shown } from "./format";
+import { csv, ago, duration, exact, moment, rounded, shown, utc } from "./format";
 import { now } from "./live";
 import { href } from "./route";
-import { keyed } from "./search";
+import { isJudged, keyed } from "./search";
 import type { Table } from "./table";
 import { metricOf } from "./table";
 import { Status } from "./ui";
@@ -25,10 +25,10 @@ export interface Column {
 }
 
 const FIXED: Record<string, Column> = {
-  status: plain("status", "Status", 84, "attributes.status", (run) => <Status run={run} />, (run) => run.status),
-  started: plain("started", "Started", 104, "attributes.start_time",
-    (run) => <span title={moment(run.start_time)}>{ago(run.start_time, now.value)}</span>, (run) => moment(run.start_time)),
-  duration: plain("duration", "Duration", 96, "attributes.duration", (run) => {
+  status: plain("status", "Status", 86, "attributes.status", (run) => <Status run={run} />, (run) => run.status),
+  started: plain("started", "Started", 98, "attributes.start_time",
+    (run) => <span title={moment(run.start_time)}>{ago(run.start_time, now.value)}</span>, (run) => utc(run.start_time)),
+  duration: plain("duration", "Duration", 100, "attributes.duration", (run) => {
     const seconds = run.duration_seconds ?? (run.status === "running" ? (Math.max(now.value, run.heartbeat_at) - run.start_time) / 1000 : null);
     return <span title={seconds === null ? "" : `${seconds} s`}>{duration(seconds)}</span>;
   }, (run) => run.duration_seconds),
@@ -46,7 +46,7 @@ function plain(
 }
 
 export const NAME: Column = {
-  ...plain("name", "Name", innerWidth < 600 ? 140 : 210, "attributes.name", (run) => (
+  ...plain("name", "Name", innerWidth < 600 ? 140 : 200, "attributes.name", (run) => (
     <a href={href(`/runs/${run.run_id}`)} title={run.description ? `${run.name}\n${run.description}` : run.name} tabIndex={-1}>{run.name || run.run_id}</a>
   ), (run) => run.name),
 };
@@ -61,7 +61,7 @@ export function columnOf(id: string): Column | null {
   if (entity === "metrics") return metric(id, key, extreme, order);
   const of = (run: Run): string => (entity === "params" ? run.params[key] : run.tags[key]) ?? "";
   return {
-    id, title: key, kind: entity === "params" ? "param" : "tag", width: 100, numeric: false, order,
+    id, title: key, kind: entity === "params" ? "param" : "tag", width: Math.min(140, Math.max(72, 20 + key.length * 7)), numeric: false, order,
     cell: (run) => <span title={of(run)} class={isNumber(of(run)) ? "number" : ""}>{shown(of(run))}</span>, text: of,
   };
 }
@@ -77,17 +77,22 @@ function metric(id: string, key: string, extreme: "min" | "max" | undefined, ord
     return found ? (extreme === "min" ? found.low : found.high) : null;
   };
   return {
-    id, title: extreme ? `${extreme} ${key}` : key, kind: "metric", width: 104, numeric: true, order,
+    id, title: extreme ? `${extreme} ${key}` : key, kind: "metric", width: 100, numeric: true, order,
     cell: (run, table) => <span title={exact(of(run, table))}>{rounded(of(run, table))}</span>, text: of,
   };
 }
 
-/** What a table shows while nobody has chosen. */
+const [JUDGED, PARAMS, METRICS] = [4, 6, 6];
+
+/** What a table shows while nobody has chosen: what came out, what was put in, and what else there is. */
 export function defaults(keys: { params: string[]; metrics: string[] }, everywhere: boolean): string[] {
+  const judged = keys.metrics.filter(isJudged).slice(0, JUDGED);
+  const others = keys.metrics.filter((key) => !judged.includes(key)).slice(0, METRICS - judged.length);
   return [
     "status", "started", "duration", ...(everywhere ? ["experiment"] : []),
-    ...keys.metrics.slice(0, 6).map((key) => `metrics.${key}`),
-    ...keys.params.slice(0, 6).map((key) => `params.${key}`),
+    ...judged.map((key) => `metrics.${key}`),
+    ...keys.params.slice(0, PARAMS).map((key) => `params.${key}`),
+    ...others.map((key) => `metrics.${key}`),
   ];
 }
 

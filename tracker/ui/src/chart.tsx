@@ -3,7 +3,6 @@
 import { useSignalEffect } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import * as api from "./api";
 import type { ChartData } from "./chartdata";
 import { csvOf, pngOf, save, svgOf } from "./export";
 import type { Range } from "./extent";
@@ -187,9 +186,7 @@ function Tools({ metric, runs, plot, shown, focused }: ToolProps): JSX.Element {
   const svg = (): string => svgOf(metric, plot.current!, shown.current!);
   const toCsv = async (): Promise<void> => {
     try {
-      const found = await api.series({ run_ids: runs.map((run) => run.runId), keys: [metric] });
-      const names = new Map(runs.map((run) => [run.runId, run.label]));
-      save(`${name}.csv`, csvOf(found, names), "text/csv");
+      save(`${name}.csv`, await csvOf(metric, runs), "text/csv");
     } catch (error) {
       sayError(error);
     }

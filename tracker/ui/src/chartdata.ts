@@ -6,16 +6,25 @@
 import { signal, type Signal } from "@preact/signals";
 import * as api from "./api";
 import type { Columns } from "./columns";
-import { inOrder } from "./lines";
+import { lowerBound } from "./lines";
 import type { PointsEvent } from "./live";
 import { isSystem } from "./search";
-import { toNumber } from "./wire";
+import { type Run, toNumber } from "./wire";
 import type { ZoomedSteps } from "./zoom";
 
 const PAIRS = 2_000;
 /** Of a request: 26 bytes each, so that a hundred lines come in less than 2 MB. */
 const POINTS = 72_000;
+const TAIL_MS = 100;
 const REFETCH_MS = 1_000;
+const RETRY_MS = 2_000;
+
+/** What is to be read of a series: what comes after its last point, or all of it again. */
+interface Stale {
+  all: boolean;
+  /** How many points events told of: a tail with fewer lacks some that lie further back. */
+  told: number;
+}
 
 interface Fresh {
   step: number;
@@ -31,12 +40,13 @@ export class ChartData {
   private readonly wanted = new Map<string, number>();
   private readonly missing = new Set<string>();
   private readonly fresh = new Map<string, Fresh[]>();
-  private readonly stale = new Map<string, number>();
+  private readonly stale = new Map<string, Stale>();
   private controller = new AbortController();
   private detailController = new AbortController();
   private zoom: ZoomedSteps | null = null;
   private scheduled = false;
   private timer = 0;
+  private retryTimer = 0;
   readonly error = signal("");
   readonly loading = signal(0);
   runIds: string[] = [];
@@ -78,6 +88,7 @@ export class ChartData {
     this.controller = new AbortController();
     for (const key of this.wanted.keys()) this.missing.add(key);
     this.fresh.clear();
+    this.stale.clear();
     this.schedule();
   }
 
@@ -85,6 +96,7 @@ export class ChartData {
     this.controller.abort();
     this.detailController.abort();
     clearTimeout(this.timer);
+    clearTimeout(this.retryTimer);
   }
 
   private schedule(): void {
@@ -118,10 +130,25 @@ export class ChartData {
       this.bump(keys);
       if (this.zoom) void this.loadDetail(keys);
     } catch (error) {
-      if (!api.isAbort(error)) this.error.value = String((error as Error).message);
+      if (this.failed(error)) for (const key of keys) this.missing.add(key);
     } finally {
       this.loading.value--;
     }
+  }
+
+  /** Says what went wrong; true where the same will be tried again in a moment. */
+  private failed(error: unknown): boolean {
+    if (api.isAbort(error)) return false;
+    this.error.value = (error as Error).message;
+    const passing = !(error instanceof api.ApiError) || error.problem.status >= 500 || error.problem.status === 429;
+    if (passing) {
+      this.retryTimer ||= window.setTimeout(() => {
+        this.retryTimer = 0;
+        this.schedule();
+        this.later(TAIL_MS);
+      }, RETRY_MS);
+    }
+    return passing;
   }
 
   /** Show the points between two steps as exactly as the pixels allow; null: all of them. */
@@ -167,75 +194,116 @@ export class ChartData {
     for (const { key, count, last } of event.series) {
       if (!this.wanted.has(key) || !this.runIds.includes(event.run_id)) continue;
       const name = nameOf(event.run_id, key);
-      if (count === 1) {
+      if (last.step <= lastStep(this.columns.get(name))) this.spoil(name, true, 0);
+      else if (count > 1 || this.loading.value || this.stale.has(name)) this.spoil(name, false, count);
+      else {
         const points = this.fresh.get(name) ?? [];
         points.push({ step: last.step, timestamp: last.timestamp, value: toNumber(last.value as number)! });
         this.fresh.set(name, points);
-      } else {
-        const known = this.columns.get(name);
-        const from = known?.steps.length ? known.steps[known.steps.length - 1]! : -Infinity;
-        this.stale.set(name, Math.min(this.stale.get(name) ?? Infinity, from));
       }
     }
     if (this.fresh.size) requestAnimationFrame(() => this.appendFresh());
-    if (this.stale.size && !this.timer) {
-      this.timer = window.setTimeout(() => void this.readTails(), 100);
+    this.later(TAIL_MS);
+  }
+
+  wantedKeys(): string[] {
+    return [...this.wanted.keys()];
+  }
+
+  /** What was logged between the first read and the first event is told by nobody, but by the last values of runs. */
+  catchUp(runs: Run[]): void {
+    for (const { run_id, metrics } of runs) for (const key of this.wanted.keys()) {
+      const [told, known] = [toNumber(metrics[key]), this.columns.get(nameOf(run_id, key))?.values.at(-1)];
+      if (told !== null && !Object.is(told, known)) this.spoil(nameOf(run_id, key), false, 0);
     }
+    this.later(TAIL_MS);
+  }
+
+  private spoil(name: string, all: boolean, told: number): void {
+    const before = this.stale.get(name);
+    this.stale.set(name, { all: all || (before?.all ?? false), told: (before?.told ?? 0) + told });
   }
 
   private appendFresh(): void {
     const touched = new Set<string>();
     for (const [name, points] of this.fresh) {
       const known = this.columns.get(name) ?? emptyColumns(name);
-      const last = known.steps.length ? known.steps[known.steps.length - 1]! : -Infinity;
-      if (points.some((point) => point.step <= last)) this.stale.set(name, -Infinity);
-      else this.columns.set(name, appended(known, points));
+      if (points.some((point) => point.step <= lastStep(known))) this.spoil(name, true, 0);
+      else this.put(name, appended(known, points));
       touched.add(known.key);
-      const tail = known.steps.length - (known.counts?.length ?? 0) * 4;
-      if (tail > (this.wanted.get(known.key) ?? 500) * 4) this.stale.set(name, -Infinity);
     }
     this.fresh.clear();
     this.bump(touched);
-    if (this.stale.size && !this.timer) {
-      this.timer = window.setTimeout(() => void this.readTails(), REFETCH_MS);
-    }
+    this.later(REFETCH_MS);
   }
 
-  /** One request for each run: the keys from their last known step on (-Infinity: all). */
-  private async readTails(): Promise<void> {
-    const byRun = new Map<string, [string, number][]>();
-    for (const [name, from] of this.stale) {
-      const [runId, key] = partsOf(name);
-      byRun.set(runId, [...(byRun.get(runId) ?? []), [key, from]]);
-    }
-    this.stale.clear();
-    try {
-      await Promise.all([...byRun].flatMap(([runId, keys]) => [
-        this.readTail(runId, keys.filter(([, from]) => from === -Infinity).map(([key]) => key), null),
-        this.readTail(
-          runId,
-          keys.filter(([, from]) => from !== -Infinity).map(([key]) => key),
-          Math.min(...keys.map(([, from]) => from).filter((from) => from !== -Infinity)),
-        ),
-      ]));
-    } catch (error) {
-      if (!api.isAbort(error)) this.error.value = String((error as Error).message);
-    }
+  /** A tail that has grown long is made buckets again. */
+  private put(name: string, columns: Columns): void {
+    this.columns.set(name, columns);
+    const tail = columns.steps.length - (columns.counts?.length ?? 0) * 4;
+    if (tail > (this.wanted.get(columns.key) ?? 500) * 4) this.spoil(name, true, 0);
+  }
+
+  private later(ms: number): void {
+    if (this.stale.size && !this.retryTimer) this.timer ||= window.setTimeout(() => void this.readStale(), ms);
+  }
+
+  /** Never beside another read of charts: the older answer could come last. */
+  private async readStale(): Promise<void> {
     this.timer = 0;
-    if (this.stale.size) this.timer = window.setTimeout(() => void this.readTails(), REFETCH_MS);
+    if (this.loading.value) {
+      this.later(TAIL_MS);
+      return;
+    }
+    const found = [...this.stale];
+    this.stale.clear();
+    const byRun = new Map<string, [string, Stale][]>();
+    for (const [name, stale] of found) {
+      const [runId, key] = partsOf(name);
+      byRun.set(runId, [...(byRun.get(runId) ?? []), [key, stale]]);
+    }
+    this.loading.value++;
+    try {
+      await Promise.all([...byRun].map(([runId, keys]) => this.readTails(runId, new Map(keys))));
+    } catch (error) {
+      if (this.failed(error)) for (const [name] of found) this.spoil(name, true, 0);
+    } finally {
+      this.loading.value--;
+    }
+    this.later(REFETCH_MS);
   }
 
-  private async readTail(runId: string, keys: string[], start_step: number | null): Promise<void> {
-    if (!keys.length) return;
-    const max_points = this.maxPoints(keys, 1);
-    const wanted = { run_ids: [runId], keys, max_points, start_step };
-    for (const one of await api.series(wanted, this.controller.signal)) {
-      const name = nameOf(runId, one.key);
-      const known = this.columns.get(name);
-      this.columns.set(name, known && start_step !== null ? joined(known, one, start_step) : one);
+  /** Two requests at most: what is read from its end on, and what is read as a whole. */
+  private async readTails(runId: string, keys: Map<string, Stale>): Promise<void> {
+    const ends = new Map<string, number>();
+    for (const [key, { all }] of keys) {
+      const end = lastStep(this.columns.get(nameOf(runId, key)));
+      if (!all && end !== -Infinity) ends.set(key, end);
     }
-    this.bump(keys);
+    const whole = [...keys.keys()].filter((key) => !ends.has(key));
+    if (ends.size) {
+      const start_step = Math.min(...ends.values()) + 1;
+      const tails = new Map((await this.read(runId, [...ends.keys()], start_step)).map((one) => [one.key, one]));
+      for (const [key, end] of ends) {
+        const tail = after(tails.get(key), end);
+        if (!tail || tail.steps.length < keys.get(key)!.told) whole.push(key);
+        else if (tail.steps.length) this.put(nameOf(runId, key), joined(this.columns.get(nameOf(runId, key))!, tail));
+      }
+    }
+    if (whole.length) {
+      for (const one of await this.read(runId, whole, null)) this.columns.set(nameOf(runId, one.key), one);
+    }
+    this.bump(keys.keys());
   }
+
+  private read(runId: string, keys: string[], start_step: number | null): Promise<Columns[]> {
+    const wanted = { run_ids: [runId], keys, max_points: this.maxPoints(keys, 1), start_step };
+    return api.series(wanted, this.controller.signal);
+  }
+}
+
+function lastStep(columns: Columns | undefined): number {
+  return columns?.steps.length ? columns.steps[columns.steps.length - 1]! : -Infinity;
 }
 
 function nameOf(runId: string, key: string): string {
@@ -250,7 +318,7 @@ function partsOf(name: string): [string, string] {
 function emptyColumns(name: string): Columns {
   const [runId, key] = partsOf(name);
   const none = new Float64Array();
-  return { runId, key, steps: none, times: none, values: none, counts: null };
+  return { runId, key, steps: none, times: none, values: none, counts: null, next: null };
 }
 
 function appended(known: Columns, points: Fresh[]): Columns {
@@ -265,20 +333,20 @@ function appended(known: Columns, points: Fresh[]): Columns {
   };
 }
 
-/** What is known before a step, and the tail from there.  A bucket is never cut: of its last point,
- * which the tail repeats, there are two then. */
-function joined(known: Columns, tail: Columns, from: number): Columns {
-  const bucketed = (known.counts?.length ?? 0) * 4;
-  let kept = known.steps.length;
-  while (kept > bucketed && known.steps[kept - 1]! >= from) kept--;
-  const rows = inOrder(tail);
-  const join = (a: Float64Array, b: Float64Array): Float64Array =>
-    concat(a.subarray(0, kept), Float64Array.from(rows, (row) => b[row]!));
+/** The points of a tail that come after a step; undefined where it came in buckets. */
+function after(tail: Columns | undefined, step: number): Columns | undefined {
+  if (!tail) return emptyColumns(" ");
+  if (tail.counts) return undefined;
+  const from = lowerBound(tail.steps, step + 1);
+  return { ...tail, steps: tail.steps.subarray(from), times: tail.times.subarray(from), values: tail.values.subarray(from) };
+}
+
+function joined(known: Columns, tail: Columns): Columns {
   return {
     ...known,
-    steps: join(known.steps, tail.steps),
-    times: join(known.times, tail.times),
-    values: join(known.values, tail.values),
+    steps: concat(known.steps, tail.steps),
+    times: concat(known.times, tail.times),
+    values: concat(known.values, tail.values),
   };
 }
 

@@ -8,6 +8,8 @@ export interface Columns {
   values: Float64Array;
   /** Size of each bucket of four points (first, lowest, highest, last); null: every point. */
   counts: Float64Array | null;
+  /** Where the next page of a history begins; null: there is none. */
+  next: string | null;
 }
 
 export function decodeColumns(buffer: ArrayBuffer): Columns[] {
@@ -27,11 +29,11 @@ function series(reader: Reader): Columns {
   const steps = integers(reader.next() as DataView);
   const times = integers(reader.next() as DataView);
   const values = floats(reader.next() as DataView);
-  reader.next(); // next cursor: never set for charts
+  const next = reader.next() as string | null;
   const sampled = reader.next() as boolean;
   const counts = integers(reader.next() as DataView);
   for (let i = 8; i < fields; i++) reader.next();
-  return { runId, key, steps, times, values, counts: sampled ? counts : null };
+  return { runId, key, steps, times, values, counts: sampled ? counts : null, next };
 }
 
 /** Exact up to 2^53, the nearest double beyond. */

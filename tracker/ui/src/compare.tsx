@@ -6,7 +6,7 @@ import { pythonOf } from "./bulk";
 import { type ChartRun, Focused } from "./chart";
 import { settings } from "./chartstate";
 import { assign, colorIndex } from "./colors";
-import { CompareState, MOST_CHOSEN, searchText } from "./comparestate";
+import { chosenIds, CompareState, MOST_CHOSEN, searchText } from "./comparestate";
 import { Difference } from "./difference";
 import { plural } from "./format";
 import { collate } from "./lines";
@@ -28,11 +28,14 @@ export function Compare(): JSX.Element {
   const text = searchText();
   useEffect(() => void state.fetch(), [text]);
   useEffect(() => state.open(), []);
+  useEffect(() => ahead(state), []);
   const off = new Set(list("off"));
   const all = state.runs.value;
   const shown = useMemo(() => all.filter((run) => !off.has(run.run_id)), [all, [...off].join()]);
   const charted = useMemo(() => chartRuns(shown.slice(0, MOST_CHARTED), param("group")), [shown, param("group")]);
-  useLayoutEffect(() => state.data.setRuns(charted.map((run) => run.runId)), [charted]);
+  useLayoutEffect(() => {
+    if (charted.length) state.data.setRuns(charted.map((run) => run.runId));
+  }, [charted]);
   const { zoom, x } = settings.value;
   useEffect(() => state.data.setZoom(zoom && stepsWithin(state.data, charted, x, zoom)), [zoom?.join(), x, charted]);
   useEffect(() => {
@@ -65,6 +68,16 @@ export function Compare(): JSX.Element {
       <Focused data={state.data} runs={charted}>{legend}</Focused>
     </section>
   );
+}
+
+/** What the address names is asked for before the runs are known. */
+function ahead(state: CompareState): void {
+  const off = new Set(list("off"));
+  const ids = chosenIds().filter((id) => !off.has(id)).slice(0, MOST_CHARTED);
+  const metric = param("focus");
+  if (!metric || !ids.length) return;
+  state.data.setRuns(ids);
+  state.data.want(metric, innerWidth);
 }
 
 function tabHref(tab: string): string {

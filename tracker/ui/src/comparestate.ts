@@ -18,6 +18,7 @@ const MOST_FOUND = 10_000;
 const MOST_PARAMS = 60;
 const AT_ONCE = 4;
 const MOST_WIDE = 4;
+const MOST_CAUGHT_UP = 100;
 
 export class CompareState {
   readonly data = new ChartData();
@@ -29,12 +30,16 @@ export class CompareState {
   readonly error = signal("");
   private controller = new AbortController();
   private timer = 0;
+  /** Events come, and what was logged before the first of them may be missing. */
+  private followed = false;
 
   open(): () => void {
     let first = true;
     const end = follow(null, () => {
       if (!first) this.data.refresh();
       first = false;
+      this.followed = true;
+      this.catchUp();
     }, ({ kind, data }) => {
       if (kind === "points") this.data.onPoints(data as unknown as PointsEvent);
       const ours = this.runs.value.some((run) => run.run_id === data.run_id);
@@ -47,6 +52,18 @@ export class CompareState {
       this.controller.abort();
       this.data.close();
     };
+  }
+
+  private catchUp(): void {
+    const running = this.runs.value.filter((run) => run.status === "running").map((run) => run.run_id);
+    if (!this.followed || !this.runs.value.length) return;
+    this.followed = false;
+    if (!running.length || isSweep()) return;
+    const filter = `attributes.run_id IN (${running.slice(0, MOST_CHOSEN).map(quoted).join(", ")})`;
+    const search = { filter, limit: MOST_CHOSEN, total: "false", keys: this.data.wantedKeys().slice(0, MOST_CAUGHT_UP) };
+    api.runs(search, this.controller.signal).then(({ runs }) => this.data.catchUp(runs), (error: unknown) => {
+      if (!api.isAbort(error)) this.error.value = (error as Error).message;
+    });
   }
 
   private knows(key: string): boolean {
@@ -69,6 +86,7 @@ export class CompareState {
       this.runs.value = param("runs") ? await this.chosen() : await this.found();
       this.loading.value = false;
       this.error.value = "";
+      this.catchUp();
       await this.readMoreKeys();
     } catch (error) {
       if (!api.isAbort(error)) this.error.value = (error as Error).message;
@@ -77,12 +95,7 @@ export class CompareState {
   }
 
   private async chosen(): Promise<Run[]> {
-    const wanted = param("runs").split(",").slice(0, MOST_CHOSEN).flatMap((part) => {
-      const [id, color] = part.split("~");
-      if (!id || !/^[0-9a-f-]{32,36}$/.test(id)) return [];
-      if (color) adopt(id, Number(color));
-      return [id.replaceAll("-", "")];
-    });
+    const wanted = chosenIds();
     if (wanted.length > FEW) return this.many(wanted);
     const found = await Promise.allSettled(wanted.map((id) => api.run(id, this.controller.signal)));
     const failed = found.find((one) => one.status === "rejected");
@@ -136,6 +149,16 @@ export class CompareState {
     for (const [, runs] of [...pages].sort(([a], [b]) => a - b)) for (const run of runs) if (!found.has(run.run_id)) found.set(run.run_id, run);
     return [...found.values()];
   }
+}
+
+/** The runs that the address names; it says their colours too. */
+export function chosenIds(): string[] {
+  return param("runs").split(",").slice(0, MOST_CHOSEN).flatMap((part) => {
+    const [id, color] = part.split("~");
+    if (!id || !/^[0-9a-f-]{32,36}$/.test(id)) return [];
+    if (color) adopt(id, Number(color));
+    return [id.replaceAll("-", "")];
+  });
 }
 
 const SWEEPS = ["parallel", "scatter"];

@@ -1,10 +1,13 @@
 /** Parameters, tags, notes and the sizes of a run's series. */
 
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import * as api from "./api";
 import { exact, moment, rounded } from "./format";
 import { collate } from "./lines";
+import { modelHref } from "./models";
+import { versionsFrom, type Version } from "./registry";
+import { href } from "./route";
 import { copy, Editable, sayError } from "./ui";
 import type { Run, SeriesSummary } from "./wire";
 import { toNumber } from "./wire";
@@ -44,8 +47,9 @@ export function Details({ run, series, onChange }: Props): JSX.Element {
             <tr><th scope="row">id</th><td><button type="button" class="link" title="Copy" onClick={() => void copy(run.run_id)}>{run.run_id}</button></td></tr>
             <tr><th scope="row">started</th><td>{moment(run.start_time)}</td></tr>
             {run.end_time !== null && <tr><th scope="row">ended</th><td>{moment(run.end_time)}</td></tr>}
+            <Registered runId={run.run_id} />
             {run.user_id && <tr><th scope="row">user</th><td>{run.user_id}</td></tr>}
-            {run.parent_run_id && <tr><th scope="row">parent</th><td>{run.parent_run_id}</td></tr>}
+            {run.parent_run_id && <tr><th scope="row">parent</th><td><a href={href(`/runs/${run.parent_run_id}`)}>{run.parent_run_id}</a></td></tr>}
           </tbody></table>
         </section>
         <section aria-label="Metrics" class="wide">
@@ -58,6 +62,25 @@ export function Details({ run, series, onChange }: Props): JSX.Element {
         </section>
       </div>
     </div>
+  );
+}
+
+/** The versions of models that came from this run. */
+function Registered({ runId }: { runId: string }): JSX.Element | null {
+  const [found, setFound] = useState<Version[]>([]);
+  useEffect(() => {
+    const controller = new AbortController();
+    versionsFrom(runId, controller.signal).then(setFound, (error: unknown) => {
+      if (!api.isAbort(error)) sayError(error);
+    });
+    return () => controller.abort();
+  }, [runId]);
+  if (!found.length) return null;
+  return (
+    <tr>
+      <th scope="row">models</th>
+      <td>{found.map(({ name, version, aliases = [] }) => <div key={`${name} ${version}`}><a href={modelHref(name)}>{name} v{version}</a> <span class="quiet">{aliases.join(", ")}</span></div>)}</td>
+    </tr>
   );
 }
 

@@ -24,6 +24,7 @@ export function Difference({ runs }: { runs: Run[] }): JSX.Element {
     <div class="pad">
       <div class="toolbar">
         <label><input type="checkbox" checked={all} onChange={(event) => set({ same: event.currentTarget.checked ? "1" : null })} /> Show what is the same ({same})</label>
+        <span class="quiet">Tinted: not what most of them have. Bold: the best.</span>
         {runs.length > RUNS && <span class="warning">the first {RUNS} runs</span>}
       </div>
       <div class="scroll" tabIndex={0} role="region" aria-label="Parameters side by side">

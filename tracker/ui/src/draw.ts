@@ -29,8 +29,6 @@ export interface Place {
 export interface Look {
   smoothing: boolean;
   strong: boolean;
-  /** One pixel wide: on a crowded chart nobody sees more, and it is painted ten times as fast. */
-  thin: boolean;
 }
 
 /** From so many points on a chart is crowded. */
@@ -43,36 +41,63 @@ export function isCrowded(paths: Path[]): boolean {
 /** Longer lines are drawn without dashes: on noise nobody sees them, and they take seconds. */
 const MOST_DASHED = 1_000;
 
-export function drawPath(pen: Pen, path: Path, place: Place, look: Look): void {
-  const { strong } = look;
-  pen.strokeStyle = pen.fillStyle = colorOf(path.line.color);
+export function drawPath(pen: Pen, path: Path, place: Place, { strong, smoothing }: Look): void {
+  const smooth = smoothing ? path.smooth : null;
+  ink(pen, path);
   const dash = path.xs.length > MOST_DASHED ? [] : dashOf(path.line.color);
   pen.setLineDash(dash.map((n) => n * place.unit));
-  pen.lineWidth = look.thin ? 1 : (strong ? 2.4 : 1.4) * place.unit;
-  if (look.smoothing && path.smooth) {
-    pen.globalAlpha = 0.38;
-    pen.lineWidth = look.thin ? 1 : place.unit;
-    stroke(pen, path, path.ys, place);
+  pen.lineWidth = (smooth ? 1 : strong ? 2.4 : 1.4) * place.unit;
+  pen.globalAlpha = smooth ? BEHIND : 1;
+  stroke(pen, path, path.ys, place);
+  pen.globalAlpha = 1;
+  if (smooth) {
     pen.lineWidth = (strong ? 2.6 : 1.8) * place.unit;
-    pen.globalAlpha = 1;
-    stroke(pen, path, path.smooth, place, true);
-  } else {
-    pen.globalAlpha = 1;
-    stroke(pen, path, path.ys, place);
+    stroke(pen, path, smooth, place, true);
   }
   pen.setLineDash([]);
   marks(pen, path, place);
-  pen.globalAlpha = 1;
+}
+
+/** The raw values of a crowd of lines. */
+export function drawCrowd(pen: Pen, paths: Path[], place: Place, smoothing: boolean): void {
+  pen.globalAlpha = smoothing ? BEHIND : 1;
+  for (const path of paths) {
+    ink(pen, path);
+    stroke(pen, path, path.ys, place);
+  }
+}
+
+/** What stands above a crowd: its means, and what is not finite. */
+export function drawAbove(pen: Pen, paths: Path[], place: Place, smoothing: boolean): void {
+  for (const path of paths) {
+    ink(pen, path);
+    pen.lineWidth = 1.4 * place.unit;
+    if (smoothing && path.smooth) stroke(pen, path, path.smooth, place, true);
+    marks(pen, path, place);
+  }
+}
+
+/** Of what lies behind its smoothed mean. */
+const BEHIND = 0.38;
+
+function ink(pen: Pen, path: Path): void {
+  pen.strokeStyle = pen.fillStyle = colorOf(path.line.color);
 }
 
 /** `skip`: what is NaN is not drawn rather than a gap, as extremes have no smoothed value. */
 function stroke(pen: Pen, path: Path, ys: Float64Array, place: Place, skip = false): void {
   const { left, width } = place.box;
   const [first, last] = [left - width, left + 2 * width];
-  let [down, drawn, lastX, lastY, alone] = [false, 0, 0, 0, false];
+  let down = false;
+  let alone = false;
+  let drawn = 0;
+  let lastX = 0;
+  let lastY = 0;
   pen.beginPath();
-  for (let i = 0; i < ys.length; i++) {
-    const [x, y] = [path.xs[i]!, ys[i]!];
+  const [begin, end] = path.ascending && !place.logX ? seen(path, place, skip) : [0, ys.length];
+  for (let i = begin; i < end; i++) {
+    const x = path.xs[i]!;
+    const y = ys[i]!;
     if (skip && Number.isNaN(y)) continue;
     if (path.lifts[i]) down = false;
     const ok = Number.isFinite(x) && Number.isFinite(y) &&
@@ -92,11 +117,28 @@ function stroke(pen: Pen, path: Path, ys: Float64Array, place: Place, skip = fal
       pen.moveTo(px, py);
       alone = true;
     }
-    [down, lastX, lastY] = [true, px, py];
+    down = true;
+    lastX = px;
+    lastY = py;
     drawn++;
   }
   if (alone && drawn) dot(pen, lastX, lastY, place.unit);
   pen.stroke();
+}
+
+/** The places from and up to which an ascending path is in view; of a mean, whose points are fewer, a little more. */
+function seen({ xs }: Path, { x, box }: Place, skip: boolean): [number, number] {
+  const more = skip ? 5 : 1;
+  const before = (at: number): number => {
+    let [low, high] = [0, xs.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (x(xs[middle]!) < at) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  return [Math.max(0, before(box.left) - more), Math.min(xs.length, before(box.left + box.width) + more)];
 }
 
 /** A point without neighbours would draw nothing. */

@@ -1,11 +1,11 @@
 /** Charts and tables as files. */
 
+import { history } from "./api";
 import { colorOf } from "./colors";
 import { drawBand, drawPath, type Pen } from "./draw";
-import { ticks } from "./extent";
-import { csv, duration, moment, tick } from "./format";
+import { scale, ticks } from "./extent";
+import { csv, duration, exact, moment, tick } from "./format";
 import type { Plot, Shown } from "./plot";
-import type { Columns } from "./columns";
 
 export function save(name: string, content: BlobPart | Blob, type: string): void {
   const blob = content instanceof Blob ? content : new Blob([content], { type });
@@ -30,7 +30,7 @@ export function svgOf(title: string, plot: Plot, shown: Shown, width = 960, heig
   const pen = new SvgPen();
   for (const band of plot.bands) drawBand(pen, band, place);
   if (!plot.bands.length) {
-    const look = { strong: false, thin: false, smoothing: shown.smoothing > 0 };
+    const look = { strong: false, smoothing: shown.smoothing > 0 };
     for (const path of plot.paths) drawPath(pen, path, place, look);
   }
   const legend = names.slice(0, 40);
@@ -77,18 +77,22 @@ export async function pngOf(svg: string): Promise<Blob> {
   }
 }
 
-export function csvOf(columns: Columns[], names: Map<string, string>): string {
-  const rows = ["run_id,run,key,step,timestamp,value"];
-  for (const { runId, key, steps, times, values } of columns) {
-    const head = [runId, names.get(runId) ?? "", key].map(csv).join(",");
-    for (let i = 0; i < steps.length; i++) rows.push(`${head},${steps[i]},${times[i]},${values[i]}`);
-  }
-  return `${rows.join("\n")}\n`;
-}
+const MOST_ROWS = 5_000_000;
 
-function scale([low, high]: [number, number], start: number, size: number, log: boolean) {
-  const of = log ? Math.log : (value: number): number => value;
-  return (value: number): number => start + ((of(value) - of(low)) / (of(high) - of(low))) * size;
+/** Every point of a metric of some runs, a page at a time: in pieces, as no string may be so long. */
+export async function csvOf(metric: string, runs: { runId: string; label: string }[]): Promise<Blob> {
+  const parts = ["run_id,run,key,step,timestamp,value\n"];
+  let rows = 0;
+  for (const { runId, label } of runs) {
+    const head = [runId, label, metric].map(csv).join(",");
+    for await (const { steps, times, values } of history(runId, metric)) {
+      rows += steps.length;
+      if (rows > MOST_ROWS) throw new Error(`More than ${MOST_ROWS.toLocaleString("en-US")} points: read them with Python`);
+      const lines = Array.from(steps, (step, i) => `${head},${step},${times[i]},${exact(values[i]!)}\n`);
+      parts.push(lines.join(""));
+    }
+  }
+  return new Blob(parts, { type: "text/csv" });
 }
 
 function escaped(text: string): string {

@@ -70,3 +70,13 @@ function logTicks(low: number, high: number, count: number): number[] {
   }
   return found.length > 1 ? found : ticks([low, high], count);
 }
+
+/** From a value to its place on an axis of `size`, which may run backwards from its start. */
+export function scale([low, high]: Range, start: number, size: number, log: boolean): (value: number) => number {
+  if (log) {
+    const by = size / Math.log(high / low);
+    return (value) => start + Math.log(value / low) * by;
+  }
+  const by = size / (high - low);
+  return (value) => start + (value - low) * by;
+}

@@ -24,7 +24,7 @@ export function tick(value: number | null): string {
 
 /** Every digit that tells this double from its neighbours. */
 export function exact(value: number | null): string {
-  return value === null ? "" : String(value);
+  return value === null ? "" : Object.is(value, -0) ? "-0" : String(value);
 }
 
 function minus(text: string): string {
@@ -54,6 +54,12 @@ export function ago(time: number, now: number): string {
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
   if (seconds < 86400 * 60) return `${Math.floor(seconds / 86400)} d ago`;
   return moment(time).slice(0, 10);
+}
+
+/** For files: UTC, to the millisecond, 2026-03-01T14:05:09.250Z. */
+export function utc(time: number | null): string {
+  const at = new Date(time ?? NaN);
+  return Number.isNaN(at.getTime()) ? String(time ?? "") : at.toISOString();
 }
 
 /** Local time, 2026-03-01 14:05:09. */
@@ -87,7 +93,7 @@ function pad(number: number): string {
 export function csv(value: string | number | null): string {
   if (value === null) return "";
   let text = String(value);
-  if (typeof value === "string" && /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text))) {
+  if (typeof value === "string" && /^[=+\-@\t\r\n]/.test(text) && Number.isNaN(Number(text))) {
     text = `'${text}`;
   }
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

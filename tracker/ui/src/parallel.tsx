@@ -13,7 +13,8 @@ import { FAMILY, inkOf, SweepChart } from "./sweepchart";
 import { Menu } from "./ui";
 import type { Run } from "./wire";
 
-const HEIGHT = 460;
+/** Of the chart: what the window leaves, as far as lines are still told apart. */
+const HEIGHT = Math.min(900, Math.max(420, innerHeight - 300));
 const MOST_AXES = 8;
 
 /** `keep=<axis>~<low>~<high>`, in values of the axis; of a category, its place in order. */
@@ -59,6 +60,7 @@ export function Parallel({ runs }: { runs: Run[] }): JSX.Element {
         <AxesMenu ids={ids} chosen={chosen} />
         <span class="quiet">{plural(inside.length, "run")} of {runs.length.toLocaleString("en-US")}. Drag along an axis to keep a range, click the range to let go.</span>
         {missing > 0 && <span class="quiet" title="A line needs a number or a text on every axis">{missing.toLocaleString("en-US")} lack a value.</span>}
+        {axes.length > 0 && <Ramp axis={axes[axes.length - 1]!} />}
         {kept.size > 0 && <button type="button" onClick={letGo}>Keep all</button>}
         {kept.size > 0 && inside.length > 0 && <button type="button" onClick={() => go(compareHref(inside.slice(0, 200).map((i) => runs[i]!.run_id)))}>Chart these</button>}
       </div>
@@ -70,6 +72,18 @@ export function Parallel({ runs }: { runs: Run[] }): JSX.Element {
       ) : <p class="quiet">No parameter differs between these runs.</p>}
       <p class="reading">{run ? <><b>{run.name}</b> {axes.map((axis) => `${axis.title} ${valueText(axis, near)}`).join(" · ")}</> : " "}</p>
     </div>
+  );
+}
+
+/** What the colours say. */
+function Ramp({ axis }: { axis: Axis }): JSX.Element {
+  const end = (value: number): string => (axis.categories ? (axis.categories[value] ?? "") : rounded(value));
+  return (
+    <span class="ramp quiet">
+      {axis.title} {end(axis.range[0])}
+      <svg width="96" height="8" aria-hidden="true">{shades(axis).map((color, i) => <rect key={i} x={i * 4} width="4" height="8" fill={color} />)}</svg>
+      {end(axis.range[1])}
+    </span>
   );
 }
 

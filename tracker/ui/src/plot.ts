@@ -1,10 +1,11 @@
 /** One chart: uPlot keeps axes, scales, cursor and zoom; the lines are drawn by draw.ts. */
 
 import uPlot from "uplot";
-import { drawBand, drawPath, isCrowded, type Place } from "./draw";
-import { type Range, xExtent, yExtent } from "./extent";
+import { drawAbove, drawBand, drawCrowd, drawPath, isCrowded, type Place } from "./draw";
+import { type Range, scale, xExtent, yExtent } from "./extent";
 import { duration, tick } from "./format";
 import { bandsOf, type Band, type Line, nearest, type Path, pathOf, smoothed } from "./lines";
+import { RasterPen } from "./raster";
 
 export interface Shown {
   lines: Line[];
@@ -159,10 +160,11 @@ export class Plot {
   }
 
   private place(u: uPlot): Place {
+    const { logX, logY } = this.shown!;
+    const { left, top, width, height } = u.bbox;
     return {
-      x: (value) => u.valToPos(value, "x", true),
-      y: (value) => u.valToPos(value, "y", true),
-      logX: this.shown!.logX, logY: this.shown!.logY, box: u.bbox, unit: devicePixelRatio,
+      x: scale(this.xRange, left, width, logX), y: scale(this.yRange, top + height, -height, logY),
+      logX, logY, box: u.bbox, unit: devicePixelRatio,
     };
   }
 
@@ -177,12 +179,32 @@ export class Plot {
     const place = this.place(u);
     if (this.bands.length) {
       for (const band of this.bands) drawBand(ctx, band, place);
+    } else if (isCrowded(this.paths)) {
+      const raster = new RasterPen(bbox.left, bbox.top, Math.ceil(bbox.width), Math.ceil(bbox.height));
+      drawCrowd(raster, this.paths, place, smoothing > 0);
+      ctx.drawImage(raster.picture(), bbox.left, bbox.top);
+      drawAbove(ctx, this.paths, place, smoothing > 0);
     } else {
-      const look = { strong: false, smoothing: smoothing > 0, thin: isCrowded(this.paths) };
-      for (const path of this.paths) drawPath(ctx, path, place, look);
+      for (const path of this.paths) drawPath(ctx, path, place, { strong: false, smoothing: smoothing > 0 });
     }
     ctx.restore();
+    this.nameAxis(u);
     this.highlight(this.highlighted);
+  }
+
+  /** What the x axis counts, in the corner that the labels of the axes leave free. */
+  private nameAxis({ ctx, bbox }: uPlot): void {
+    const { x } = this.shown!;
+    if (x === "time") return; // its labels say it
+    const unit = devicePixelRatio;
+    ctx.save();
+    ctx.font = FONT.replace("11", String(11 * unit));
+    ctx.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--text-2").trim();
+    ctx.textAlign = "right";
+    ctx.textBaseline = "top";
+    const name = x === "relative" ? "time" : x;
+    if (ctx.measureText(name).width < bbox.left - 22 * unit) ctx.fillText(name, bbox.left - 14 * unit, bbox.top + bbox.height + 7 * unit);
+    ctx.restore();
   }
 
   /** One run stands out: drawn once more on a canvas above, so that the others stay as they are. */
@@ -203,7 +225,7 @@ export class Plot {
     pen.fillRect(0, 0, width, height);
     pen.translate(-left, -top);
     const place = this.place(u);
-    const look = { strong: true, thin: false, smoothing: this.shown!.smoothing > 0 };
+    const look = { strong: true, smoothing: this.shown!.smoothing > 0 };
     for (const path of this.paths) if (path.line.runId === runId) drawPath(pen, path, place, look);
   }
 

@@ -17,7 +17,7 @@ import { href, list, param, set, tenant } from "./route";
 import { both, filterOf, keysOf, quoted, type Keys } from "./search";
 import { Table } from "./table";
 import * as api from "./api";
-import { sayError } from "./ui";
+import { say, sayError } from "./ui";
 import type { Run } from "./wire";
 
 const RELOAD_MS = 1000;
@@ -217,12 +217,16 @@ function Finder({ table, columns, keys, chosen, onDone, query }: FinderProps): J
   );
 }
 
-const MAX_CSV = 20_000;
+const MAX_CSV = 100_000;
 
 /** Every row that matches, not only those on screen. */
 async function saveCsv(table: Table, columns: Column[]): Promise<void> {
   try {
-    save("runs.csv", tableCsv(await table.everyRun(MAX_CSV), columns, table), "text/csv");
+    const runs = await table.everyRun(MAX_CSV);
+    await table.everyBest(runs, bestKeys(columns));
+    save("runs.csv", tableCsv(runs, columns, table), "text/csv");
+    const total = table.total.peek() ?? 0;
+    if (total > runs.length) say(`The first ${runs.length.toLocaleString("en-US")} of ${total.toLocaleString("en-US")} rows`);
   } catch (error) {
     sayError(error);
   }

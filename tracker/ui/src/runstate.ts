@@ -26,8 +26,10 @@ export class RunState {
     this.data.setRuns([this.id]);
     let first = true;
     const end = follow([this.id], () => {
-      void this.fetch();
       if (!first) this.data.refresh();
+      void this.fetch().then(() => {
+        if (this.run.value) this.data.catchUp([this.run.value]);
+      });
       first = false;
       this.consoleTold.value++;
     }, (event) => this.on(event));

@@ -10,7 +10,7 @@ import { mainMetric } from "./search";
 import { FAMILY, inkOf, SweepChart } from "./sweepchart";
 import type { Run } from "./wire";
 
-const HEIGHT = 440;
+const HEIGHT = Math.min(800, Math.max(420, innerHeight - 300));
 const RANKED = 40;
 /** Pixels over which the runs of a category are strewn, so that each is seen. */
 const JITTER = 60;

@@ -8,6 +8,7 @@ import type { Run, Value } from "./wire";
 import { toNumber } from "./wire";
 
 export const PAGE = 100;
+const BEST_PAIRS = 2_000;
 
 export interface Query {
   experiment: string;
@@ -135,12 +136,24 @@ export class Table {
     if (!ids.length) return;
     for (const id of ids) for (const key of keys) this.best.set(`${id} ${key}`, { low: NaN, high: NaN });
     try {
-      const found = await api.series({ run_ids: ids, keys, max_points: 4 }, this.controller.signal);
-      for (const one of found) this.best.set(`${one.runId} ${one.key}`, extremesOf(one));
+      await this.readBest(ids, keys, this.controller.signal);
       this.version.value++;
     } catch (error) {
       for (const id of ids) for (const key of keys) this.best.delete(`${id} ${key}`);
       if (!api.isAbort(error)) this.error.value = (error as Error).message;
+    }
+  }
+
+  private async readBest(ids: string[], keys: string[], signal?: AbortSignal): Promise<void> {
+    const found = await api.series({ run_ids: ids, keys, max_points: 4 }, signal);
+    for (const one of found) this.best.set(`${one.runId} ${one.key}`, extremesOf(one));
+  }
+
+  /** The extremes of these keys in runs that may never have been on screen. */
+  async everyBest(runs: Run[], keys: string[]): Promise<void> {
+    const size = Math.floor(BEST_PAIRS / Math.max(1, keys.length));
+    for (let at = 0; keys.length && at < runs.length; at += size) {
+      await this.readBest(runs.slice(at, at + size).map((run) => run.run_id), keys);
     }
   }
 
