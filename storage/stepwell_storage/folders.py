@@ -151,7 +151,8 @@ class Folders:
                 except IsADirectoryError:
                     raise _folder_in_the_way(parts) from None
                 except BaseException:
-                    self._prune(parts[:-1])
+                    with contextlib.suppress(OSError):  # the first error is told
+                        self._prune(parts[:-1])
                     raise
             os.fsync(folder)
 
@@ -225,18 +226,20 @@ class Folders:
             self._named.discard(parts)
 
     def _prune(self, parts: Parts, *, durable: bool = False) -> None:
-        """Remove the empty ones among the folders ``parts`` leads through, the deepest first."""
+        """Remove the empty ones among the folders ``parts`` leads through, the deepest first.
+
+        Raises OSError where a removal was to be ``durable`` and its sync failed.
+        """
         for depth in range(len(parts), 0, -1):
             try:
                 with self.opened(parts[: depth - 1]) as above:
-                    os.rmdir(parts[depth - 1], dir_fd=above)
+                    if not _remove_empty(parts[depth - 1], above):
+                        return
                     self._forget(tuple(parts[:depth]))
                     if durable:
                         os.fsync(above)
             except FileNotFoundError:
                 continue
-            except OSError:
-                return
 
     def _make_incoming(self) -> None:
         """Make the root and ``incoming``; the first time, empty it of what a crash left."""
@@ -253,6 +256,17 @@ class Folders:
             for name in leftovers:
                 self._burn(name)
             self._swept = True
+
+
+def _remove_empty(name: str, above: int) -> bool:
+    """Whether the folder is gone.  FileNotFoundError where it was not there."""
+    try:
+        os.rmdir(name, dir_fd=above)
+    except FileNotFoundError:
+        raise
+    except OSError:  # ENOTEMPTY, most of the time
+        return False
+    return True
 
 
 def _remember(known: set[tuple[str, ...]], parts: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import random
@@ -337,6 +338,32 @@ async def test_an_empty_folder_stands_in_the_way_after_a_delete(files):
     assert (await files.entries()).entries == []
     await files.put("a", of(b"2"))
     assert await contents(files, "a") == b"2"
+
+
+async def test_a_deletion_is_acknowledged_though_a_sync_of_it_failed(files, monkeypatch):
+    sync, calls = os.fsync, 0
+    await files.put("a/b/c", of(b"1"))
+
+    def count_down(fd: int) -> None:
+        nonlocal calls
+        calls -= 1
+        if calls == 0:
+            raise OSError(errno.EIO, "refused")
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", count_down)
+    for nth in range(1, 100):
+        calls = nth
+        try:
+            await files.delete("a/b/c")
+        except Full:
+            calls = 0
+            assert await files.delete("a/b/c") is False, "it stands again"
+            await files.put("a/b/c", of(b"1"))
+        else:
+            assert calls > 0, f"the {nth}-th sync failed, and nobody heard of it"
+            break
+    assert nth > 4, "a, b, the run's and runs/ were left empty, and above each there is a sync"
 
 
 async def test_deletes_and_uploads_in_one_folder_race(files, root, monkeypatch):
