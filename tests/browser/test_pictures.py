@@ -15,7 +15,7 @@ MOST_BYTES = 250_000
 
 SWEEP = "/compare?tenant=birds&q=tags.stage+%3D+'sweep'"
 REFINED = "/compare?tenant=birds&q=tags.stage+%3D+'refine'"
-BEST = {
+BEST: dict[str, str | int] = {
     "order_by": 'metrics."val/loss" ASC',
     "filter": "attributes.status = 'finished'",
     "limit": 6,
