@@ -174,6 +174,9 @@ class Folders:
                 self._prune(parts[:-1], durable=True)
             os.fsync(folder)
             if trash is not None:
+                # A move of which a crash keeps only one side may take along what has the name then.
+                with self.opened((_INCOMING,)) as incoming:
+                    os.fsync(incoming)
                 self._burn(trash)
         return True
 
@@ -205,13 +208,19 @@ class Folders:
 
     def _sync_nearest(self, parts: tuple[str, ...]) -> None:
         """Make it durable that nothing stands there: the sync after its removal may have failed."""
+        gone = FileNotFoundError, NotADirectoryError
+        with contextlib.suppress(*gone):
+            self._settle((_INCOMING,))
         for depth in range(len(parts), -1, -1):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                with self.opened(parts[:depth]) as folder:
-                    if parts[:depth] not in self._settled:
-                        os.fsync(folder)
-                _remember(self._settled, parts[:depth])
+            with contextlib.suppress(*gone):
+                self._settle(parts[:depth])
                 return
+
+    def _settle(self, parts: tuple[str, ...]) -> None:
+        with self.opened(parts) as folder:
+            if parts not in self._settled:
+                os.fsync(folder)
+        _remember(self._settled, parts)
 
     def _make(self, parts: tuple[str, ...], above: int) -> None:
         with contextlib.suppress(FileExistsError):

@@ -112,6 +112,15 @@ def test_a_sync_failed_and_what_it_was_for_never_reached_the_disk(tmp_path: Path
 
 
 @pytest.mark.timeout(600)
+def test_a_removed_folder_takes_along_what_has_its_name_by_then(tmp_path: Path):
+    """The move of a tree is synced on both sides before the name is given again."""
+    seed, logs = 251, 20
+    kinds = [action.kind for group in plan(seed, logs) for action in group if action.path]
+    assert kinds.index("remove") < len(kinds) - 1 - kinds[::-1].index("put")
+    assert storm(tmp_path, seed, logs, 40) == []
+
+
+@pytest.mark.timeout(600)
 def test_the_sync_of_a_folder_failed_and_the_wal_has_no_name(tmp_path: Path):
     """SQLite ignores that error: the first commits after an opening would be lost."""
     assert storm(tmp_path, SEED, 40, 40, "--fail-sync=1", "--folders") == []
