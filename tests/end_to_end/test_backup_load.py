@@ -163,6 +163,6 @@ def test_what_is_no_backup_and_who_is_no_tenant_are_wrong_use(
     restored = ["restore", str(made), "--data", str(tmp_path / "to")]
     assert stepwell(*restored, "--tenant", "nobody") == 2
     missing = ["backup", "--data", str(server.data), "--tenant", "nobody", str(tmp_path / "x")]
-    assert stepwell(*missing) == 1
+    assert stepwell(*missing) == 2
     assert stepwell("backup", "--data", tmp_path / "nowhere", tmp_path / "x") == 2
     assert not (tmp_path / "x").exists()

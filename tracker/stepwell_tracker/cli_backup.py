@@ -20,7 +20,7 @@ def backup(arguments: list[str]) -> int:
     options = _backup_parser().parse_args(arguments)
     from stepwell_storage.backups import back_up
     from stepwell_storage.census import folders
-    from stepwell_storage.errors import Conflict, StorageError
+    from stepwell_storage.errors import Conflict, NotFound, StorageError
 
     known = [folder.name for folder in folders(options.data / "tenants")]
     if not known:
@@ -40,7 +40,7 @@ def backup(arguments: list[str]) -> int:
         others = None if options.tenant else left_out
         try:
             total = back_up(options.data, names, options.target, step, left_out=others)
-        except Conflict as error:
+        except (Conflict, NotFound) as error:
             fail(str(error), WRONG_USE)
         except (StorageError, OSError) as error:
             fail(f"nothing was backed up: {error}", FAILED)
