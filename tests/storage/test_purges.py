@@ -231,9 +231,10 @@ async def test_what_was_deleted_long_ago_goes_by_itself_and_what_was_restored_st
             )
         await tenant.change_run(OTHER, RunChange(lifecycle="active"))
         for _ in range(200):
-            if await everything(tenant) == {OTHER}:
+            found = await everything(tenant)
+            if found == {OTHER}:
                 break
-            assert RUN in await everything(tenant)
+            assert RUN in found
             await asyncio.sleep(0.05)
         assert await everything(tenant) == {OTHER}
         await store.dispose("acme")  # the experiment follows its last run

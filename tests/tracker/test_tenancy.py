@@ -159,7 +159,8 @@ async def test_a_name_that_is_none_is_refused_everywhere(
     client: CheckedClient, data: Path, name: str
 ):
     run_id = await client.new_run(tenant="acme")
-    for header in ("X-Tenant-ID", "X-MLFLOW-WORKSPACE"):
+    # An empty workspace is MLflow's way to name none: test_mlflow_workspaces.py.
+    for header in ("X-Tenant-ID", "X-MLFLOW-WORKSPACE") if name else ("X-Tenant-ID",):
         headers = {header: name.encode("latin-1")}
         for method, url in [
             ("GET", BASE),
