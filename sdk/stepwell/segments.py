@@ -8,8 +8,6 @@ import os
 from pathlib import Path
 from typing import Final, Protocol
 
-from stepwell.records import MAGIC
-
 SUFFIX: Final = ".spool"
 MAX_PIECES: Final = 1_000
 """The system takes 1,024 at once."""
@@ -37,24 +35,25 @@ class Segment(Protocol):
 
 
 class FileSegment:
-    """A file.  Appended with O_APPEND and no fsync: it survives its process, not a power cut.
+    """A file: a new one that begins with ``start``, or without that one that is there.
 
-    Open while it is written to, and from its first read on: a spool of gigabytes must not take the
-    training's file descriptors.
+    Appended with O_APPEND and no fsync: it survives its process, not a power cut.  Open while it
+    is written to, and from its first read on: a spool of gigabytes must not take the training's
+    file descriptors.
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
+    def __init__(self, path: Path, start: bytes = b"") -> None:
         self.path = path
         self.size = 0
         self.gone = False
         self._append_fd = self._read_fd = -1
-        if not create:
+        if not start:
             self.size = path.stat().st_size
             return
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._append_fd = os.open(path, flags, 0o600)
         try:
-            self.append([MAGIC], len(MAGIC))
+            self.append([start], len(start))
         except OSError:
             self.remove()
             raise
@@ -100,8 +99,8 @@ class MemorySegment:
 
     gone = False
 
-    def __init__(self) -> None:
-        self._data = bytearray(MAGIC)
+    def __init__(self, start: bytes) -> None:
+        self._data = bytearray(start)
         self.size = len(self._data)
 
     def append(self, pieces: list[bytes], size: int) -> None:

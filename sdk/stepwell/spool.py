@@ -71,8 +71,10 @@ class Spool:
         self._last = 0
         self._acked = Position(0, 0)
         self._mark_fd = -1
-        self._written = self._removed = self._others = 0
-        self._retry_disk = self._measured = 0.0
+        # What all writers' spools take: one thread counts up, the other one down.
+        self._written = self._removed = 0
+        self._retry_disk = 0.0
+        self._measured = -RETRY_DISK_S
 
     # --- the writer's side -----------------------------------------------------------------------
 
@@ -94,31 +96,35 @@ class Spool:
         counted.
         """
         size = sum(map(len, frames))
-        slack = ESSENTIAL_BYTES if essential else 0
         current = self._segments[self._last]
-        in_memory = isinstance(current, MemorySegment)
         full = current.size >= SEGMENT_BYTES or current.gone
-        if full or (in_memory and self._disk_is_due()):
+        if full or (isinstance(current, MemorySegment) and self._disk_is_due()):
             current = self._rotate()
-        written = False
-        if isinstance(current, FileSegment) and self._fits(size, slack):
-            try:
-                current.append(frames, size)
-                written = True
-                self._written += size
-            except OSError as error:
-                self._distrust(error)
-                current = self._rotate()
-        if isinstance(current, MemorySegment) and not written:
-            used = sum(s.size for s in list(self._segments.values()) if type(s) is MemorySegment)
-            if used + size <= self.config.memory_bytes + slack:
-                current.append(frames, size)
-                written = True
+        written = self._put(current, frames, size, ESSENTIAL_BYTES if essential else 0)
         if written:
             self.appended += items
         else:
             self.dropped += items
         return written
+
+    def _put(self, segment: Segment, frames: list[bytes], size: int, slack: int) -> bool:
+        """Into the disk's bound, or where the disk refuses into that of memory."""
+        if isinstance(segment, FileSegment):
+            if not self._fits(size, slack):
+                return False
+            try:
+                segment.append(frames, size)
+            except OSError as error:
+                self._distrust(error)
+                segment = self._rotate()
+            else:
+                self._written += size
+                return True
+        used = sum(s.size for s in list(self._segments.values()) if type(s) is MemorySegment)
+        if used + size > self.config.memory_bytes + slack:
+            return False
+        segment.append(frames, size)
+        return True
 
     @property
     def pending(self) -> int:
@@ -143,24 +149,16 @@ class Spool:
 
     def _rotate(self) -> Segment:
         """A new segment: a file, or memory while the disk is in trouble."""
-        segment: Segment = MemorySegment()
         number = self._last + 1
-        if self.folder is not None and time.monotonic() >= self._retry_disk:
+        start = MAGIC + frame(self.head)
+        segment: Segment = MemorySegment(start)
+        if self._disk_is_due():
             try:
-                segment = FileSegment(self.folder / f"{number:08d}{SUFFIX}", create=True)
+                segment = FileSegment(self._path_of(number), start)
+                self._written += len(start)
                 self.trouble = ""
             except OSError as error:
                 self._distrust(error)
-        head = frame(self.head)
-        try:
-            segment.append([head], len(head))
-        except OSError as error:
-            segment.remove()
-            self._distrust(error)
-            segment = MemorySegment()
-            segment.append([head], len(head))
-        if isinstance(segment, FileSegment):
-            self._written += segment.size
         if self._last:
             self._segments[self._last].seal()
         self._segments[number] = segment
@@ -174,21 +172,22 @@ class Spool:
     def _disk_is_due(self) -> bool:
         return self.folder is not None and time.monotonic() >= self._retry_disk
 
+    def _path_of(self, number: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{number:08d}{SUFFIX}"
+
     def _fits(self, size: int, slack: int) -> bool:
-        limit = self.config.spool_bytes + slack
-        if self._others + self._written - self._removed + size <= limit:
-            return True
-        if time.monotonic() - self._measured < RETRY_DISK_S:
-            return False
-        self._measure()
-        return self._others + self._written - self._removed + size <= limit
+        limit = self.config.spool_bytes + slack - size
+        if self._written - self._removed > limit:
+            self._measure()
+        return self._written - self._removed <= limit
 
     def _measure(self) -> None:
-        """What other writers' spools take of the common bound."""
-        self._measured = time.monotonic()
-        self._others = sum(
-            _size(path) for path in folders(self.config.spool_dir) if path != self.folder
-        )
+        """What everybody's spools take of the common bound: others come and go."""
+        if time.monotonic() - self._measured >= RETRY_DISK_S:
+            self._measured = time.monotonic()
+            # In this order: what goes meanwhile is counted as there, never the reverse.
+            self._written = sum(map(_size, folders(self.config.spool_dir))) + self._removed
 
     # --- the reader's side -----------------------------------------------------------------------
 
@@ -213,7 +212,7 @@ class Spool:
             return None
         first = min(spool._segments, default=1)
         spool._last = max(spool._segments, default=1)
-        spool._segments.setdefault(spool._last, MemorySegment())
+        spool._segments.setdefault(spool._last, MemorySegment(MAGIC))
         spool._acked = max(Position(first, len(MAGIC)), _read_mark(folder))
         heads = (spool._head_of(number) for number in sorted(spool._segments))
         spool.head = next((head for head in heads if head), spool.head)
@@ -290,10 +289,8 @@ class Spool:
         for number, segment in list(self._segments.items()):
             if isinstance(segment, MemorySegment):
                 with contextlib.suppress(OSError):
-                    saved = FileSegment(self.folder / f"{number:08d}{SUFFIX}", create=True)
-                    frames = segment.read(len(MAGIC), segment.size)
-                    saved.append([frames], len(frames))
-                    self._segments[number] = saved
+                    whole = segment.read(0, segment.size)
+                    self._segments[number] = FileSegment(self._path_of(number), whole)
 
     def _parse(self, number: int, offset: int, budget: int) -> Parsed:
         segment = self._segments.get(number)
