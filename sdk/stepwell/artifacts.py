@@ -17,22 +17,26 @@ MAX_COPY_BYTES: Final = 1024**3
 
 
 def to_records(
-    given: str | os.PathLike[str], under: str | None, copy_bytes: int, wrong: Callable[[str], None]
+    given: str | os.PathLike[str],
+    under: str | None,
+    copy_bytes: int,
+    wrong: Callable[[WrongUse], None],
 ) -> Iterator[File | FileLink]:
     """A file, or each file of a folder: copied up to ``copy_bytes``, else by reference."""
     try:
         path = Path(given)
     except TypeError:
-        raise WrongUse(f"an artifact is a path, not {type(given).__name__}") from None
+        raise WrongUse(f"an artifact is a path, not {type(given).__name__}", "artifact") from None
     prefix = f"{_place(under)}/" if under else ""
     files = _walk(path) if path.is_dir() else iter([(path, path.name)])
     for source, name in files:
         try:
             yield _record(source, prefix + name, copy_bytes)
         except WrongUse as error:
-            wrong(str(error))
+            wrong(error)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            wrong(f"artifact {source}: {getattr(error, 'strerror', None) or error}")
+            reason = getattr(error, "strerror", None) or error
+            wrong(WrongUse(f"artifact {source}: {reason}", "artifact"))
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:
@@ -47,7 +51,8 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
 def _record(source: Path, name: str, copy_bytes: int) -> File | FileLink:
     name = checks.text("artifact path", name)
     if not stat.S_ISREG(source.stat().st_mode):
-        raise WrongUse(f"artifact {source}: no regular file")  # opening a pipe would block
+        text = f"artifact {source}: no regular file"  # opening a pipe would block
+        raise WrongUse(text, "artifact")
     with source.open("rb") as file:
         seen = os.fstat(file.fileno())
         if seen.st_size <= min(copy_bytes, MAX_COPY_BYTES):
@@ -60,5 +65,6 @@ def _place(given: str) -> str:
     given = checks.text("artifact path", given)
     parts = [part for part in given.replace("\\", "/").split("/") if part]
     if given.startswith("/") or not parts or any(part in (".", "..") for part in parts):
-        raise WrongUse(f"an artifact path is relative and stays below the run: {given!r}")
+        text = f"an artifact path is relative and stays below the run: {given!r}"
+        raise WrongUse(text, "artifact path")
     return "/".join(parts)

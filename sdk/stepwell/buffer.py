@@ -85,7 +85,7 @@ class Buffer:
     )
 
     def __init__(
-        self, room: int, spill: Callable[[], object], wrong: Callable[[str], None]
+        self, room: int, spill: Callable[[], object], wrong: Callable[[WrongUse], None]
     ) -> None:
         self.room = room
         self.points = 0
@@ -206,18 +206,18 @@ class Buffer:
             metrics = metrics.values
         good: dict[str, float] = {}
         try:
-            metrics = checks.mapping("metrics", metrics)
+            metrics = checks.mapping("metric", metrics)
             step = checks.step(self.next_step if step is None else step)
             now = time.time_ns() // 1_000_000
             timestamp = now if timestamp is None else checks.millis(timestamp)
         except WrongUse as error:
-            self._wrong(str(error))
+            self._wrong(error)
             return
         for key, value in metrics.items():
             try:
                 good[checks.key(key)] = checks.number(key, value)
             except WrongUse as error:
-                self._wrong(str(error))
+                self._wrong(error)
         if good:
             self._append(good, step, timestamp)
 

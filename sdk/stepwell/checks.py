@@ -16,12 +16,12 @@ _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 def key(given: object) -> str:
     """1 to 250 characters, no control characters, valid Unicode."""
     if not isinstance(given, str):
-        raise WrongUse(f"a key is a text, not {_kind(given)}")
+        raise WrongUse(f"a key is a text, not {_kind(given)}", "key")
     if not 1 <= len(given) <= MAX_KEY_CHARS:
-        raise WrongUse(f"a key has 1 to {MAX_KEY_CHARS} characters: {_short(given)}")
+        raise WrongUse(f"a key has 1 to {MAX_KEY_CHARS} characters: {_short(given)}", "key")
     if not given.isprintable() and any(ord(char) < 32 or 127 <= ord(char) < 160 for char in given):
-        raise WrongUse(f"a key has no control characters: {_short(given)}")
-    return _encodable(str(given))
+        raise WrongUse(f"a key has no control characters: {_short(given)}", "key")
+    return _encodable(str(given), "key")
 
 
 def number(name: str, given: Any) -> float:
@@ -30,8 +30,8 @@ def number(name: str, given: Any) -> float:
         try:
             return float(given)
         except Exception as error:
-            raise WrongUse(f"metric {_short(name)}: {_short(error)}") from error
-    raise WrongUse(f"metric {_short(name)}: {_kind(given)} is no number")
+            raise WrongUse(f"metric {_short(name)}: {_short(error)}", "metric") from error
+    raise WrongUse(f"metric {_short(name)}: {_kind(given)} is no number", "metric")
 
 
 def step(given: Any) -> int:
@@ -43,45 +43,47 @@ def millis(given: Any) -> int:
     """Milliseconds since the epoch, of an integer or of a datetime that has a zone."""
     if isinstance(given, datetime):
         if given.tzinfo is None:
-            raise WrongUse("a datetime without a zone is ambiguous; pass one with tzinfo")
+            text = "a datetime without a zone is ambiguous; pass one with tzinfo"
+            raise WrongUse(text, "timestamp")
         return round(given.timestamp() * 1000)
-    return _int64("timestamp (integer milliseconds)", given)
+    return _int64("timestamp", given, " of milliseconds")
 
 
-def text(what: str, given: object, limit: int = MAX_VALUE_CHARS) -> str:
-    """``str()`` of a parameter or tag."""
+def text(kind: str, given: object, *, name: str = "", limit: int = MAX_VALUE_CHARS) -> str:
+    """``str()`` of a parameter, a tag or whatever else ``kind`` is, of that ``name``."""
+    what = f"{kind} {name!r}" if name else kind
     try:
         value = str(given)
     except Exception as error:
-        raise WrongUse(f"{what}: {_short(error)}") from error
+        raise WrongUse(f"{what}: {_short(error)}", kind) from error
     if len(value) > limit:
-        raise WrongUse(f"{what}: {len(value):,} characters, {limit:,} are the limit")
+        raise WrongUse(f"{what}: {len(value):,} characters, {limit:,} are the limit", kind)
     if "\0" in value:
-        raise WrongUse(f"{what}: a text has no NUL")
-    return _encodable(value)
+        raise WrongUse(f"{what}: a text has no NUL", kind)
+    return _encodable(value, kind)
 
 
-def mapping(what: str, given: Any) -> Mapping[Any, Any]:
+def mapping(kind: str, given: Any) -> Mapping[Any, Any]:
     if not isinstance(given, Mapping):
-        raise WrongUse(f"{what} are a mapping, not {_kind(given)}")
+        raise WrongUse(f"{kind}s are a mapping, not {_kind(given)}", f"{kind}s")
     return given
 
 
-def _int64(what: str, given: Any) -> int:
+def _int64(kind: str, given: Any, of: str = "") -> int:
     try:
         value = index(given)
     except TypeError:
-        raise WrongUse(f"{what}: {_kind(given)} is no integer") from None
+        raise WrongUse(f"{kind}: {_kind(given)} is no integer{of}", kind) from None
     if not _LOWEST <= value <= _HIGHEST:
-        raise WrongUse(f"{what}: {value} is beyond int64")
+        raise WrongUse(f"{kind}: {value} is beyond int64", kind)
     return value
 
 
-def _encodable(value: str) -> str:
+def _encodable(value: str, kind: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise WrongUse(f"no valid Unicode: {_short(value)}") from None
+        raise WrongUse(f"no valid Unicode: {_short(value)}", kind) from None
     return value
 
 

@@ -26,7 +26,13 @@ class StepwellError(Exception):
 
 
 class WrongUse(StepwellError, ValueError):
-    """The caller's mistake; without STEPWELL_STRICT=1 it is one warning and a count instead."""
+    """The caller's mistake; without STEPWELL_STRICT=1 it is a count instead, and one warning for
+    each ``kind`` of mistake.
+    """
+
+    def __init__(self, text: str, kind: str = "use") -> None:
+        self.kind = kind
+        super().__init__(text)
 
 
 class Unreachable(StepwellError):
@@ -46,6 +52,10 @@ class ServerError(StepwellError):
         fields = "; ".join(f"{error.path}: {error.detail}" for error in problem.errors)
         text = f"{problem.status} {problem.title}: {problem.detail}"
         super().__init__(f"{text} ({fields})" if fields else text)
+
+    def __reduce__(self) -> tuple[type[ServerError], tuple[Problem]]:
+        """A worker process's error comes back pickled."""
+        return type(self), (self.problem,)
 
 
 class Denied(ServerError):

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import contextlib
 
+from stepwell.errors import WrongUse
+
 
 class Notices:
-    """Counts what happened and says it once."""
+    """Counts what happened and says it once; ``strict`` raises the caller's mistakes instead."""
 
-    def __init__(self, about: str) -> None:
+    def __init__(self, about: str, *, strict: bool) -> None:
         self._about = about
+        self._strict = strict
         self._said: set[str] = set()
         self._outage = False
         self.wrong_uses = 0
 
-    def wrong(self, text: str) -> None:
-        """The caller's mistake; only the first one is said, all are counted."""
+    def wrong(self, error: WrongUse) -> None:
+        """The caller's mistake; only the first one of its kind is said, all are counted."""
+        if self._strict:
+            raise error
         self.wrong_uses += 1
-        self.once("wrong", "%s; it is dropped, and so will be others like it", text)
+        self.once(f"wrong {error.kind}", "%s; it is dropped, and so will be others like it", error)
 
     def once(self, topic: str, text: str, *values: object) -> None:
         if topic not in self._said:

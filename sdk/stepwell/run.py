@@ -57,9 +57,11 @@ class ActiveRun:
         self._head = head
         self._ends = ends
         self._make_transport = transport
-        self._notices = Notices(f"run {head.run_id}")
+        self._notices = Notices(f"run {head.run_id}", strict=config.strict)
+        self._wrong = self._notices.wrong
         # No room: the first thing that is logged opens the spool.
-        self._buffer = Buffer(0, self._spill, self._wrong)
+        kind = Nothing if config.mode == "disabled" else Buffer
+        self._buffer: Buffer = kind(0, self._spill, self._wrong)
         self._spool: Spool | None = None
         self._sender: Sender | None = None
         self._stop_requested = False
@@ -67,8 +69,6 @@ class ActiveRun:
         self._deadline: float | None = None
         self._noted = (0, 0.0)
         self._dropped = self._left = 0
-        if config.mode == "disabled":
-            self._buffer = Nothing(1, self._spill, self._wrong)
 
     # --- logging ---------------------------------------------------------------------------------
 
@@ -136,7 +136,8 @@ class ActiveRun:
         What it does not have stays in the spool, and goes on being sent while the process lives.
         """
         if status not in get_args(EndStatus):
-            self._wrong(f"a run does not end as {status!r} but as {', '.join(get_args(EndStatus))}")
+            known = ", ".join(get_args(EndStatus))
+            self._wrong(WrongUse(f"a run does not end as {status!r} but as {known}", "status"))
             status = "finished"
         with contextlib.suppress(Exception):
             self.begin_end(status, timeout_s)
@@ -325,12 +326,12 @@ class ActiveRun:
         self, what: str, given: Mapping[str, Any], kind: type[Params] | type[Tags]
     ) -> None:
         good: dict[str, str] = {}
-        for key, value in checks.mapping(f"{what}s", given).items():
+        for key, value in checks.mapping(what, given).items():
             try:
                 name = checks.key(key)
-                good[name] = checks.text(f"{what} {name!r}", value)
+                good[name] = checks.text(what, value, name=name)
             except WrongUse as error:
-                self._wrong(str(error))
+                self._wrong(error)
         if good:
             self._buffer.put(kind(good))
 
@@ -344,14 +345,9 @@ class ActiveRun:
         try:
             action()
         except WrongUse as error:
-            self._wrong(str(error))
+            self._wrong(error)
         except Exception as error:  # noqa: BLE001 - a training must outlive any bug of ours
             self._bug(error)
-
-    def _wrong(self, text: str) -> None:
-        if self._config.strict:
-            raise WrongUse(text)
-        self._notices.wrong(text)
 
     def _bug(self, error: Exception) -> None:
         self._notices.once("bug", "%s: %s", type(error).__name__, error)

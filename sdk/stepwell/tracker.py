@@ -71,9 +71,9 @@ class ExperimentTracker:
             "exit_timeout_s": exit_timeout_s,
         }
         self.config, wrong = settings.load(given, os.environ)
-        self._notices = Notices("settings")
+        self._wrong = Notices("settings", strict=self.config.strict).wrong
         for text in wrong:
-            self._wrong(text)
+            self._wrong(WrongUse(text, text.partition(":")[0]))
         self._reader: Reader | None = None
 
     # --- writing ---------------------------------------------------------------------------------
@@ -94,35 +94,47 @@ class ExperimentTracker:
         """
         try:
             config = self._config_of(run_config)
-            return self._start(_Asked(experiment_name, config, run_id, run_name, tags, params))
+            run = self._open(
+                experiment_name or self.config.experiment,
+                run_id or config.run_id or self.config.run_id,
+                msgspec.structs.replace(config, run_name=run_name or config.run_name),
+            )
         except WrongUse:
             raise
         except Exception as error:  # noqa: BLE001 - a training must outlive any bug of ours
-            self._wrong(f"no run could be started ({type(error).__name__}: {error})")
+            self._wrong(WrongUse(f"no run could be started ({type(error).__name__}: {error})"))
             return self._inert()
+        for some in (config.params, params):
+            if some is not None:
+                run.log_params(some)
+        for labels in (config.tags, tags):
+            if labels is not None:
+                run.set_tags(labels)
+        self._add_extras(run)
+        return run
 
     def _config_of(self, given: object) -> RunConfig:
         if isinstance(given, RunConfig):
             return given
         if given is None:
             return RunConfig()
-        self._wrong(f"run_config is a RunConfig, not {type(given).__name__}; it is passed over")
+        text = f"run_config is a RunConfig, not {type(given).__name__}; it is passed over"
+        self._wrong(WrongUse(text, "run_config"))
         return RunConfig()
 
-    def _start(self, asked: _Asked) -> ActiveRun:
-        tenant = str(asked.config.tenant_id or self.config.tenant)
-        given_id = asked.run_id or asked.config.run_id or self.config.run_id
+    def _open(self, experiment: str | None, given_id: str | None, config: RunConfig) -> ActiveRun:
+        tenant = str(config.tenant_id or self.config.tenant)
         known_id = None if given_id is None else parse_run_id(str(given_id))
         if not _TENANT.fullmatch(tenant):
-            self._wrong(f"{tenant!r} is no tenant name; nothing is logged")
+            self._wrong(WrongUse(f"{tenant!r} is no tenant name; nothing is logged", "tenant"))
             return self._inert()
         if given_id is not None and known_id is None:
-            self._wrong(f"{given_id!r} is no run id; a new run is made")
+            self._wrong(WrongUse(f"{given_id!r} is no run id; a new run is made", "run_id"))
         # Only a run of several processes has a rank that matters: an own run is ended by its maker.
         rank = self.config.rank
         ends = known_id is None or rank in (None, 0)
         head = Head(self.config.url, tenant, known_id or new_run_id(tenant), rank)
-        create = self._create(asked, head)
+        create = self._create(experiment, config, head)
         records: list[AnyRecord] = []
         if known_id is None or hash_of_run_id(known_id) in (None, tenant_hash(tenant)):
             records.append(Create(create))
@@ -131,31 +143,26 @@ class ExperimentTracker:
         names = (create.name, create.experiment_name or "Default")
         run = ActiveRun(self.config, head, names, ends=ends)
         run.open(records)
-        for params in (asked.config.params, asked.params):
-            if params:
-                run.log_params(params)
-        for tags in (asked.config.tags, asked.tags):
-            if tags:
-                run.set_tags(tags)
-        self._add_extras(run)
         return run
 
     def _add_extras(self, run: ActiveRun) -> None:
         """What the environment asks for beside the core, which does not import it."""
         if self.config.mode == "disabled":
             return
-        if self.config.console:
-            import_module("stepwell.console").capture(run)
-        if self.config.system_s:
-            import_module("stepwell.system").watch(run, self.config.system_s)
+        try:
+            if self.config.console:
+                import_module("stepwell.console").capture(run)
+            if self.config.system_s:
+                import_module("stepwell.system").watch(run, self.config.system_s)
+        except Exception as error:  # noqa: BLE001 - a training must outlive any bug of ours
+            text = f"console or system are not logged ({type(error).__name__}: {error})"
+            self._wrong(WrongUse(text, "extras"))
 
-    def _create(self, asked: _Asked, head: Head) -> CreateRun:
-        config = asked.config
-        name = asked.experiment_name or self.config.experiment
+    def _create(self, experiment: str | None, config: RunConfig, head: Head) -> CreateRun:
         started = config.start_time
         return CreateRun(
-            experiment_name=self._text("experiment_name", name, MAX_NAME_CHARS),
-            name=self._text("run_name", asked.run_name or config.run_name, MAX_NAME_CHARS),
+            experiment_name=self._text("experiment_name", experiment, MAX_NAME_CHARS),
+            name=self._text("run_name", config.run_name, MAX_NAME_CHARS),
             description=self._text("description", config.description, MAX_TEXT_CHARS) or "",
             user_id=self._text("user_id", config.user_id, MAX_NAME_CHARS),
             run_id=head.run_id,
@@ -173,22 +180,17 @@ class ExperimentTracker:
         if given is None or given == "":
             return None
         try:
-            return checks.text(what, given, limit)
+            return checks.text(what, given, limit=limit)
         except WrongUse as error:
-            self._wrong(str(error))
+            self._wrong(error)
             return None
 
     def _millis(self, given: Any) -> int:
         try:
             return checks.millis(given)
         except WrongUse as error:
-            self._wrong(str(error))
+            self._wrong(error)
             return time.time_ns() // 1_000_000
-
-    def _wrong(self, text: str) -> None:
-        if self.config.strict:
-            raise WrongUse(text)
-        self._notices.wrong(text)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -254,14 +256,3 @@ class ExperimentTracker:
 
             self._reader = Reader(self.config, HttpTransport(self.config))
         return self._reader
-
-
-class _Asked(Struct):
-    """The arguments of start_run."""
-
-    experiment_name: str | None
-    config: RunConfig
-    run_id: str | None
-    run_name: str | None
-    tags: Mapping[str, Any] | None
-    params: Mapping[str, Any] | None

@@ -267,7 +267,7 @@ def test_late_points_have_a_deadline_of_their_own(server: FaultServer):
     assert server.only_run().values("loss") == [(0, 1.0)]
 
 
-def test_wrong_use_is_said_once_and_costs_that_item_only(
+def test_wrong_use_is_said_once_a_kind_and_costs_that_item_only(
     server: FaultServer, tracker: ExperimentTracker, warned: Callable[[], list[str]]
 ):
     with tracker.start_run() as run:
@@ -284,13 +284,41 @@ def test_wrong_use_is_said_once_and_costs_that_item_only(
         run.log_artifact("a\0b")
         run.log_artifact(__file__, "../up")
         assert run.wrong_uses == 16
+        assert [line.split(": ", 2)[2] for line in warned()] == [
+            f"{text}; it is dropped, and so will be others like it"
+            for text in (
+                "metric 'bad': str is no number",
+                "a key has 1 to 250 characters: ''",
+                "metrics are a mapping, not str",
+                "step: float is no integer",
+                "timestamp: float is no integer of milliseconds",
+                "parameters are a mapping, not str",
+                "parameter 'long': 8,001 characters, 8,000 are the limit",
+                "no valid Unicode: '\\ud800'",
+                "artifact /does/not/exist: No such file or directory",
+                "artifact path: a text has no NUL",
+            )
+        ]
         run.log_metrics({"good": 3.0})
     stored = server.only_run()
     assert stored.values("good") == [(0, 1.0), (1, 3.0)]
     assert set(stored.points) == {"good"}
     assert stored.params == {"kept": "1"}
     assert stored.tags == {}
-    assert len(warned()) == 1
+    assert len(warned()) == 10
+
+
+def test_an_early_mistake_does_not_hide_a_later_one_of_another_kind(
+    tracker: ExperimentTracker, warned: Callable[[], list[str]]
+):
+    with tracker.start_run() as run:
+        for _ in range(1_000):
+            run.log_metrics({"bad": "text"})
+        assert len(warned()) == 1
+        run.log_artifact("/no/such/model.bin")
+        run.log_artifact("/no/such/other.bin")
+    assert "model.bin" in warned()[1]
+    assert (len(warned()), run.wrong_uses) == (2, 1_002)
 
 
 def test_strict_raises_where_it_happened(server: FaultServer, settings: Callable[..., None]):

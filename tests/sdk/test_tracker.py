@@ -136,10 +136,36 @@ def test_nothing_at_all_can_make_start_run_raise(
     def explode(*_: object) -> None:
         raise MemoryError("a bug of ours")
 
-    monkeypatch.setattr(ExperimentTracker, "_start", explode)
+    monkeypatch.setattr(ExperimentTracker, "_open", explode)
     with tracker.start_run() as run:
         run.log_metric("loss", 1.0)
     assert "a bug of ours" in warned()[0]
+
+
+class Ambiguous(dict[str, float]):
+    """What has no truth value, as a NumPy array or a table has none."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("ambiguous")
+
+
+def test_a_run_that_was_started_is_the_run_that_is_returned(
+    server: FaultServer, warned: Callable[[], list[str]], settings: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    """Whatever fails after its creation."""
+
+    def explode(*_: object) -> None:
+        raise MemoryError("no thread")
+
+    monkeypatch.setattr("stepwell.system.watch", explode)
+    settings(url=server.url, system_s=1)
+    with ExperimentTracker().start_run(params=Ambiguous(lr=0.1), tags=Ambiguous(a=1)) as run:
+        run.log_metric("loss", 1.0)
+    stored = server.only_run()
+    assert (stored.params, stored.tags) == ({"lr": "0.1"}, {"a": "1"})
+    assert stored.values("loss") == [(0, 1.0)]
+    assert ["no thread" in line for line in warned()] == [True]
 
 
 def test_the_start_can_be_given(server: FaultServer, tracker: ExperimentTracker):
