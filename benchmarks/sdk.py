@@ -1,11 +1,13 @@
 """Our client beside the others', each in an environment of its own: ``make bench-sdk``.
 
-    python -m benchmarks.sdk [--install | --quick] [NAME ...]
+    python -m benchmarks.sdk [--install | --quick] [--results FOLDER] [NAME ...]
 
 A tight loop logs three metrics a step, every call timed.  MLflow and Stepwell log to a server of
 their own; the others write to a folder, as they do by default.  Whatever does not install or run is
 left out, with the reason.  Prints Markdown on stdout; what goes on is said on stderr.
-``--install`` only makes the environments.
+``--install`` only makes the environments.  With ``--results`` it may be done in parts, each named
+(``loop`` is the last one), and what is there already is not measured again: without names it then
+prints the whole.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +45,7 @@ class Peer:
     serve: Serve = lambda _: nullcontext(None)
 
 
+LOOP = "loop"
 MLFLOW = partial(mlflow, workers=None)
 TENSORBOARD = "from tensorboard.summary import Writer"
 TENSORBOARD_X = "from tensorboardX import SummaryWriter"
@@ -160,23 +163,51 @@ ROWS = {
 }
 
 
-def figures_of(peer: Peer, seconds: float, rounds: int, results: Path | None) -> dict[str, Any]:
-    """A tracker's column, as an interrupted run before this one left it in ``results``, if any."""
-    kept = results and results / f"{peer.script}.json"
-    if kept and kept.exists():
-        found: dict[str, Any] = json.loads(kept.read_text())
-        return found
-    python, version = environment(peer)
+def figures_of(peer: Peer, seconds: float, rounds: int) -> str:
+    """A tracker's column, as JSON."""
+    python, version = environment(peer, fresh=True)
     figures: dict[str, Any] = calls(peer, python, seconds, rounds)
     figures |= {"import": import_ms(python, peer.imports), "version": version}
     if peer.package:
         size, packages, client = installed(python)
         figures |= {"megabytes": size, "packages": packages}
         figures |= {"client": client} if client < size else {}
-    if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(figures))
-    return figures
+    return json.dumps(figures)
+
+
+def kept(results: Path | None, name: str, measure: Callable[[], str]) -> str:
+    """What an interrupted run before this one left in ``results``; else it is measured now."""
+    if results is None:
+        return measure()
+    path = results / name
+    if not path.exists():
+        text = measure()
+        results.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return path.read_text()
+
+
+def compare(peers: Sequence[Peer], results: Path | None, *, quick: bool) -> None:
+    """Prints the table, a column for each tracker."""
+    seconds, rounds = (2.0, 1) if quick else (10.0, 3)
+    table = Table("Stepwell")
+    columns: dict[str, dict[str, Any]] = {}
+    for peer in peers:
+        with told(peer.title, table):
+            column = partial(figures_of, peer, seconds, rounds)
+            text = kept(results, f"{peer.script}.json", column)
+            columns[peer.title] = figures = json.loads(text)
+            table.note(f"{peer.title} {figures['version']}".strip())
+    for row, title in ROWS.items():
+        for name, figures in columns.items():
+            if row in figures:
+                table.add(title, name, figures[row])
+    print(table.markdown(), flush=True)
+
+
+def loop(*, quick: bool) -> str:
+    print("a training loop", file=sys.stderr)
+    return "\n".join(sdk_loop.table(rounds=3, steps=100) if quick else sdk_loop.table())
 
 
 def main(arguments: list[str]) -> int:
@@ -184,31 +215,24 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--install", action="store_true", help="only make the environments")
     parser.add_argument("--results", type=Path, help="a folder to go on from where it was stopped")
-    parser.add_argument("names", nargs="*", help=", ".join(peer.script for peer in PEERS))
+    known = [*(peer.script for peer in PEERS), LOOP]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     options = parser.parse_args(arguments)
-    seconds, rounds = (2.0, 1) if options.quick else (10.0, 3)
-    table = Table("Stepwell")
-    columns: dict[str, dict[str, Any]] = {}
-    for peer in PEERS:
-        if options.names and peer.script not in options.names:
-            continue
-        with told(peer.title, table):
-            if options.install:
-                environment(peer, fresh=True)
-                continue
-            figures = figures_of(peer, seconds, rounds, options.results)
-            table.note(f"{peer.title} {figures.pop('version')}".strip())
-            columns[peer.title] = figures
+    if unknown := set(options.names) - set(known):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    names = options.names or known
+    peers = [peer for peer in PEERS if peer.script in names]
     if options.install:
+        for peer in peers:
+            with told(peer.title, Table("")):
+                environment(peer, fresh=True)
         return 0
-    for row, title in ROWS.items():
-        for name, figures in columns.items():
-            if row in figures:
-                table.add(title, name, figures[row])
-    print(table.markdown())
-    print("\nA training loop of small steps, with our client:\n")
-    print("| logging to | wall time | CPU of the main thread |\n|---|---|---|", flush=True)
-    return sdk_loop.main(["--rounds", "3", "--steps", "100"] if options.quick else [])
+    if peers:
+        compare(peers, options.results, quick=options.quick)
+    if LOOP in names:
+        print("\nA training loop with our client, against one without:\n")
+        print(kept(options.results, f"{LOOP}.md", partial(loop, quick=options.quick)))
+    return 0
 
 
 if __name__ == "__main__":

@@ -62,11 +62,10 @@ def compare(logs: dict[str, Log], steps: int, passes: int, rounds: int) -> Itera
         yield f"| {name}, steps of {step_ms:.2g} ms | {shown} |"
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sdk_loop", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=500, help="small ones; a tenth of large ones")
-    options = parser.parse_args(arguments)
+def table(rounds: int = 15, steps: int = 500) -> Iterator[str]:
+    """Lines of Markdown; ``steps`` is of the small ones, and a tenth of that of the large ones."""
+    yield "| logging to | wall time | CPU of the main thread |"
+    yield "|---|---|---|"
     with ExitStack() as stack:
         folder = stack.enter_context(scratch())
         os.environ["STEPWELL_SPOOL_DIR"] = str(Path(tempfile.mkdtemp(dir=folder)))
@@ -80,10 +79,18 @@ def main(arguments: list[str]) -> int:
         logs: dict[str, Log] = {name: run.log_metrics for name, run in runs.items()}
         logs["nothing at all"] = lambda values, step: None
         for passes in (1, 10):
-            for line in compare(logs, options.steps // passes, passes, options.rounds):
-                print(line, flush=True)
+            yield from compare(logs, steps // passes, passes, rounds)
         for run in runs.values():
             run.end(timeout_s=0)
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sdk_loop", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=500, help="small ones; a tenth of large ones")
+    options = parser.parse_args(arguments)
+    for line in table(options.rounds, options.steps):
+        print(line, flush=True)
     return 0
 
 
