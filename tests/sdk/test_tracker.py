@@ -189,10 +189,13 @@ def test_starting_a_run_waits_for_nobody(tmp_path: Path):
     ExperimentTracker("http://127.0.0.1:9").start_run().end(timeout_s=0)  # imports what it needs
     with socket.create_server(("127.0.0.1", 0)) as hole:
         tracker = ExperimentTracker(f"http://127.0.0.1:{hole.getsockname()[1]}")
-        begun = time.monotonic()
-        run = tracker.start_run("exp")
-        assert time.monotonic() - begun < 0.2
-        run.end(timeout_s=0)
+        times = []
+        for _ in range(3):  # a crowded machine may hold up one of them
+            begun = time.monotonic()
+            run = tracker.start_run("exp")
+            times.append(time.monotonic() - begun)
+            run.end(timeout_s=0)
+        assert min(times) < 0.2
 
 
 def test_run_configs_are_frozen_and_take_one_thing_by_place():
