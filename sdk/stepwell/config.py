@@ -59,10 +59,6 @@ class Config(Struct, frozen=True):
         return self if token == self.token else replace(self, token=token)
 
 
-def _text(text: str) -> str:
-    return text
-
-
 def _whole(text: str) -> int:
     number = int(text)
     if number < 0:
@@ -119,13 +115,13 @@ class Setting(NamedTuple):
 
 SETTINGS: Final = (
     Setting("url", _url, "the server"),
-    Setting("tenant", _text, "whose data it is"),
-    Setting("token", _text, "sent as a bearer token"),
+    Setting("tenant", str, "whose data it is"),
+    Setting("token", str, "sent as a bearer token"),
     Setting("mode", _mode, "`online`, `offline` (spool only) or `disabled` (nothing at all)"),
     Setting("spool_dir", _folder, "where the spool lies"),
     Setting("exit_timeout_s", _seconds, "how long the end of a run or of the process may wait"),
-    Setting("experiment", _text, "the experiment of runs that name none"),
-    Setting("run_id", _text, "join this run"),
+    Setting("experiment", str, "the experiment of runs that name none"),
+    Setting("run_id", str, "join this run"),
     Setting("rank", _whole, "this process among the run's writers; else `RANK`, `SLURM_PROCID`"),
     Setting("strict", _flag, "`1`: wrong use raises `WrongUse` instead of warning"),
     Setting("console", _flag, "`1`: what is printed goes to the run's console too"),
@@ -135,7 +131,7 @@ SETTINGS: Final = (
     Setting("spool_bytes", _whole, "how large the spool folder may become"),
     Setting("memory_bytes", _whole, "the bound in memory when the disk refuses the spool"),
     Setting("artifact_copy_bytes", _whole, "files up to this size are copied into the spool"),
-    Setting("request_bytes", _whole, "about how much of the spool goes into one request"),
+    Setting("request_bytes", _whole, "about a request's size; four times it while somebody waits"),
     Setting("connect_timeout_s", _seconds, "how long a connection may take"),
     Setting("read_timeout_s", _seconds, "how long an answer may take"),
     Setting("heartbeat_s", _seconds, "how often an idle run says that it lives"),
@@ -181,8 +177,3 @@ def _from_environment(setting: Setting, environ: Mapping[str, str]) -> tuple[str
         if environ.get(name):
             return environ[name], name
     return None, setting.variable
-
-
-def from_environment() -> tuple[Config, list[str]]:
-    """The settings of a process that was given none."""
-    return load({}, os.environ)

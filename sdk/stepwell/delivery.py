@@ -8,13 +8,12 @@ split until only the offenders remain, and those are set aside in a file with th
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
@@ -43,8 +42,13 @@ from stepwell.wire import (
     EndReply,
 )
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 REFUSED: Final = (400, 409, 413, 422)
 """Set aside; every other answer that is not success is retried."""
+HASTE: Final = 4
+"""How much larger requests are while the training stands still and waits for them."""
 MAX_REFUSED_BYTES: Final = 64 * 1024**2
 MAX_REFUSED_IN_A_ROW: Final = 100
 """So many points of one key refused singly, and its others are set aside without asking."""
@@ -102,10 +106,14 @@ class Delivery:
         # Whether the last request, or a dead process's, may have been taken without our hearing.
         self._doubtful = True
 
-    def step(self) -> bool:
-        """One exchange.  False: nothing waits.  Raises Trouble: the same again later."""
+    def step(self, *, haste: bool = False) -> bool:
+        """One exchange.  False: nothing waits.  Raises Trouble: the same again later.
+
+        ``haste``: nobody minds a longer stretch of this thread's, and all wait for the last one.
+        """
         if self._window is None:
-            window = self.spool.read(self.spool.config.request_bytes // 2)
+            budget = self.spool.config.request_bytes // 2  # columns are twice their rows
+            window = self.spool.read(budget * HASTE if haste else budget)
             if not window.records:
                 return False
             _breathe()
@@ -157,7 +165,7 @@ class Delivery:
                     wanted.body = body
                     wanted.headers["Content-Length"] = str(part.size)
                     return self._checked(self._transport.send(wanted), body.digest())
-            digest = hashlib.sha256(part.data).hexdigest() if isinstance(part, File) else None
+            digest = _sha256(part.data).hexdigest() if isinstance(part, File) else None
             return self._checked(self._transport.send(wanted), digest)
         except (Unreachable, BadReply) as error:
             raise Trouble(str(error)) from error
@@ -252,7 +260,7 @@ class _Upload:
 
     def __init__(self, link: FileLink) -> None:
         self._link = link
-        self._hash = hashlib.sha256()
+        self._hash = _sha256()
         self._left = link.size
 
     def __enter__(self) -> _Upload:
@@ -289,6 +297,12 @@ class _Upload:
         now = os.fstat(self._file.fileno())
         if (now.st_size, now.st_mtime_ns) != (self._link.size, self._link.modified_ns):
             raise FileChanged(f"{self._link.source}: changed since it was logged")
+
+
+def _sha256(data: bytes = b"") -> _Hash:
+    import hashlib  # a slow import, and urllib3 has made it by now
+
+    return hashlib.sha256(data)
 
 
 def _breathe() -> None:

@@ -14,9 +14,8 @@ A client can make such an id with no server at all, and a server can find the te
 run-scoped call that carries no header.  Two tenants may share ``h``; the server tries each.
 """
 
-import hashlib
+import os
 import re
-import secrets
 import time
 
 _PLAIN = re.compile(r"[0-9a-f]{32}")
@@ -26,6 +25,8 @@ _RANDOM_BITS = 42
 
 def tenant_hash(tenant: str) -> int:
     """The 32 bits of a tenant's name that its run ids carry."""
+    import hashlib  # OpenSSL with it: not for an `import stepwell`
+
     return int.from_bytes(hashlib.sha256(tenant.lower().encode()).digest()[:4])
 
 
@@ -33,7 +34,7 @@ def new_run_id(tenant: str, unix_ms: int | None = None, random: int | None = Non
     """A fresh run id: 32 lower-case hex digits.  ``random`` is below 2**42."""
     h = tenant_hash(tenant)
     now = time.time_ns() // 1_000_000 if unix_ms is None else unix_ms
-    noise = secrets.randbits(_RANDOM_BITS) if random is None else random
+    noise = int.from_bytes(os.urandom(6)) >> 48 - _RANDOM_BITS if random is None else random
     high = (now & 0xFFFF_FFFF_FFFF) << 16 | 0x8 << 12 | h >> 20
     low = 0b10 << 62 | (h & 0xFFFFF) << _RANDOM_BITS | noise
     return f"{high << 64 | low:032x}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from pathlib import Path
 
 import msgspec
@@ -124,6 +123,8 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def _myself() -> Owner:
+    import socket  # a slow import, and a run makes it anyway
+
     machine = boot = ""
     with contextlib.suppress(OSError):
         machine = Path("/etc/machine-id").read_text("ascii").strip()

@@ -139,7 +139,7 @@ class Sender:
 
     def _advance(self) -> bool:
         """One exchange of whatever is most urgent.  False: nothing to do."""
-        moved = self._send_ours() or self._own.step() or self._send_other()
+        moved = self._send_ours() or self._own.step(haste=self._watchers > 0) or self._send_other()
         if moved:
             self._beat = _now()
             self._notices.recovered()

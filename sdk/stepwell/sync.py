@@ -130,7 +130,7 @@ class Sync:
         patience = time.monotonic() + (0.0 if url in self._given_up else self._wait_s)
         while True:
             try:
-                if not delivery.step():
+                if not delivery.step(haste=True):
                     break
                 backoff.reset()
                 patience = time.monotonic() + self._wait_s

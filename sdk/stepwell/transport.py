@@ -7,7 +7,6 @@ retried here: whoever sends knows what may be repeated.
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Final, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
@@ -73,6 +72,8 @@ class HttpTransport:
     def __init__(self, config: Config) -> None:
         # Here and not at the top, so that importing stepwell is quick.  Here and not in a thread:
         # a process that forks or ends in the middle of an import is in trouble.
+        import socket
+
         import urllib3
 
         self._config = config

@@ -177,11 +177,11 @@ def test_an_interrupted_sync_goes_on_where_it_was(
 
     real, left = Delivery.step, [5]
 
-    def step(self: Delivery) -> bool:
+    def step(self: Delivery, *, haste: bool) -> bool:
         left[0] -= 1
         if left[0] == 0:
             raise KeyboardInterrupt
-        return real(self)
+        return real(self, haste=haste)
 
     monkeypatch.setattr(Delivery, "step", step)
     with pytest.raises(KeyboardInterrupt):
@@ -191,6 +191,18 @@ def test_an_interrupted_sync_goes_on_where_it_was(
     assert main([]) == 0
     assert server.only_run().values("loss") == [(step, float(step)) for step in range(20_000)]
     assert server.only_run().received == 20_000  # nothing acknowledged was sent again
+
+
+def test_requests_are_larger_where_nobody_trains(
+    server: FaultServer, offline: Callable[..., ActiveRun], settings: Callable[..., None]
+):
+    """120 kB of rows: 12 requests beside a training, a few where all wait for the last one."""
+    settings(request_bytes=20_000, buffer_points=100)
+    offline(points=5_000)
+    assert main([]) == 0
+    assert server.only_run().values("loss") == [(step, float(step)) for step in range(5_000)]
+    sizes = [int(seen.headers["Content-Length"]) for seen in server.requests("log-batch")]
+    assert 3 <= len([size for size in sizes if size > 1_000]) <= 5
 
 
 def test_wrong_use_is_2():

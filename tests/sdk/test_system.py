@@ -61,6 +61,21 @@ def test_the_core_imports_neither():
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+def test_an_import_brings_nothing_that_is_slow_to_load():
+    """Networks, cryptography and logging come with the first run; the figures are measured by
+    `make bench-sdk`."""
+    slow = "asyncio email hashlib http inspect logging random secrets socket ssl urllib3"
+    script = f"""if True:
+    import sys, msgspec
+    before = set(sys.modules)
+    from stepwell import ExperimentTracker, RunConfig, RunMetrics, StepwellError
+    ExperimentTracker("http://127.0.0.1:9")
+    found = {set(slow.split())} & set(sys.modules) - before
+    assert not found, found
+    """
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
 def test_a_process_that_works_is_seen_to_work():
     cpu = Cpu()
     until = time.process_time() + 0.2

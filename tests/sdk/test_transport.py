@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import pickle
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,14 @@ import urllib3.exceptions
 
 from stepwell import errors
 from stepwell.config import Config
-from stepwell.errors import BadReply, ServerError, StepwellError, Unreachable, from_problem
+from stepwell.errors import (
+    BadReply,
+    ServerError,
+    StepwellError,
+    Unreachable,
+    WrongUse,
+    from_problem,
+)
 from stepwell.transport import (
     HttpTransport,
     Request,
@@ -76,6 +84,13 @@ def test_the_tree_is_drawn_as_it_is():
 def test_a_problem_says_which_fields():
     error = from_problem(Problem("", "Wrong", 422, "no", [FieldError("params[3]", "too long")]))
     assert str(error) == "422 Wrong: no (params[3]: too long)"
+
+
+def test_errors_come_back_from_a_worker_process_as_they_were():
+    problem = Problem("", "Wrong", 422, "no", [FieldError("params[3]", "too long")])
+    for error in (from_problem(problem), WrongUse("a text", "metric"), Unreachable("refused")):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>bad gateway", b"[]", b"\xff"])
