@@ -7,6 +7,7 @@ Run as ``python -m benchmarks.discard PORT``.
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import msgspec
@@ -77,6 +78,7 @@ app = Starlette(
 
 
 if __name__ == "__main__":
+    gc.freeze()  # as our server does
     uvicorn.run(
         app,
         port=int(sys.argv[1]),
