@@ -14,7 +14,8 @@ from stepwell_storage.committer import Job
 from stepwell_storage.database import Reader, Transaction, in_list
 from stepwell_storage.errors import Conflict, NotFound, Purged
 from stepwell_storage.events import Events
-from stepwell_storage.journal import param_rows, tag_rows
+from stepwell_storage.journal import tag_rows
+from stepwell_storage.labels import Labels
 from stepwell_storage.names import Counter, Names
 from stepwell_storage.records import (
     DEFAULT_EXPERIMENT,
@@ -56,11 +57,13 @@ class Catalog:
         self,
         names: Names,
         runs: Runs,
+        labels: Labels,
         events: Events,
         after_commit: Callable[[Callable[[], None]], None],
     ) -> None:
         self._names = names
         self._runs = runs
+        self._labels = labels
         self._events = events
         self._after_commit = after_commit
         self._by_name: dict[str, Experiment] = {}
@@ -237,25 +240,20 @@ class Catalog:
     async def _insert_runs(self, tx: Transaction, jobs: Sequence[CreateRun]) -> None:
         await self._names.learn(tx, [k for j in jobs for k in (*j.new.params, *j.new.tags)])
         now = now_ms()
-        rows, params, tags, states = [], [], [], []
-        for number, job in zip(await self.run_ids.take(tx, len(jobs)), jobs, strict=True):
+        rows, states = [], []
+        numbers = await self.run_ids.take(tx, len(jobs))
+        for number, job in zip(numbers, jobs, strict=True):
             new, experiment = job.new, job.experiment
             assert experiment is not None
             rows.append(
                 (number, new.run_id, experiment.number, new.name, new.description, new.user_id,
                  new.parent_run_id, new.status, new.start_time, now)
             )  # fmt: skip
-            params += param_rows(self._names, number, new.params.items())
-            tags += tag_rows(self._names, number, new.tags.items())
             state = RunState(number, new.run_id, experiment.number)
             state.keys = set()
             states.append(state)
         await tx.executemany(sql.insert_run, rows)
-        if params:
-            params.sort(key=lambda row: row[0])
-            await tx.executemany(sql.insert_param, params)
-        if tags:
-            await tx.executemany(sql.set_tag, sorted(tags))
+        await self._labels.add(tx, zip(numbers, [job.new for job in jobs], strict=True))
         self._after_commit(lambda: self._created(states))
 
     def _created(self, states: Iterable[RunState]) -> None:

@@ -203,7 +203,7 @@ async def _series(reader: Reader, runs: Sequence[int]) -> list[_Series]:
         chunk = _Chunk(number, count, Position(*ends[:3]), Position(*ends[3:]))
         series.chunks.append(chunk)
     tails: list[tuple[int, int, Points]] = []
-    for run, payload in await reader.fetch(in_list(sql.journal_of_runs, len(runs)), runs):
+    for run, _, payload in await reader.fetch(in_list(sql.journal_of_runs, len(runs)), runs):
         tails += [(run, key, points) for key, points in _journaled(run, payload)]
     names = await _names(reader, {key for _, key, _ in tails})
     for run, number, points in tails:

@@ -21,12 +21,20 @@ or exists (select 1 from series x where x.run = r.id limit 1 offset ?)
 """
 _WRITER, _TAG, _PARAM, _METRIC = range(4)
 # One statement, since each costs two switches of threads: what it is, the run, its name, its value.
+# What is fresh (labels.py) stands there only where the disk refused to file it, and for readers of
+# another process.
 _VALUES: Final = """
 select 0, w.run, cast(w.rank as text), cast(null as text), w.heartbeat_at
 from writer w where w.run in ({runs})
 union all
 select 1, t.run, n.text, t.value, cast(null as bigint)
 from tag t cross join name n where t.run in ({runs}) and n.id = t.key
+union all
+select 1, f.run, n.text, f.value, cast(null as bigint)
+from fresh_tag f cross join name n where f.run in ({runs}) and n.id = f.key
+union all
+select 2, f.run, n.text, f.value, cast(null as bigint)
+from fresh_param f cross join name n where f.run in ({runs}) and {fresh} and n.id = f.key
 union all
 select 2, p.run, n.text, p.value, cast(null as bigint)
 from run r cross join param p cross join name n
@@ -83,12 +91,17 @@ async def _complete(
             _filled(_FIRST, row="s", table="series"),
         )
         binds = [max_keys - 1, _ANY_KEY]
+        fresh, wanted = "1 = 1", []
     else:
         wanted = list(dict.fromkeys(keys))
-        params, metrics = (_filled(_NAMED, row=row, keys=_marks(wanted) or "null") for row in "ps")
+        params, metrics, fresh = (
+            _filled(_NAMED, row=row, keys=_marks(wanted) or "null") for row in "psf"
+        )
         binds = list(wanted)
-    text = _filled(_VALUES, runs=_marks(some), params=params, metrics=metrics)
-    rows = await reader.fetch(text, [*some, *some, *some, *binds, *some, *binds])
+    text = _filled(_VALUES, runs=_marks(some), params=params, metrics=metrics, fresh=fresh)
+    rows = await reader.fetch(
+        text, [*some, *some, *some, *some, *wanted, *some, *binds, *some, *binds]
+    )
     targets = {number: (run.writers, run.tags, run.params) for number, run in found.items()}
     logged: list[tuple[dict[str, float], str]] = []
     last = []

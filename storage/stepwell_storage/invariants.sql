@@ -10,6 +10,19 @@ where run not in (select id from run) and run not in (select run from purged whe
 select distinct run from journal
 where run not in (select id from run) and run not in (select run from purged where run is not null);
 
+-- unlisted_journal: journal row {0} of run row {1} is counted and not in the list of its run
+select id, run from journal j
+where id <= coalesce((select value from meta where name = 'counted'), 0)
+and not exists (select 1 from journal_run x where x.run = j.run and x.journal = j.id);
+
+-- listed_journal: the list of run row {0} names journal row {1}, which it does not have
+select run, journal from journal_run x
+where not exists (select 1 from journal j where j.id = x.journal and j.run = x.run)
+and run not in (select run from purged where run is not null);
+
+-- listed_early: the list of run row {0} names journal row {1}, which is not counted yet
+select run, journal from journal_run where journal > coalesce((select value from meta where name = 'counted'), 0);
+
 -- orphans_of_series: rows of series belong to run row {0}, which does not exist
 select distinct run from series
 where run not in (select id from run) and run not in (select run from purged where run is not null);
@@ -21,6 +34,24 @@ where run not in (select id from run) and run not in (select run from purged whe
 -- orphans_of_tag: rows of tag belong to run row {0}, which does not exist
 select distinct run from tag
 where run not in (select id from run) and run not in (select run from purged where run is not null);
+
+-- orphans_of_fresh_param: rows of fresh_param belong to run row {0}, which does not exist
+select distinct run from fresh_param where run not in (select id from run);
+
+-- orphans_of_fresh_tag: rows of fresh_tag belong to run row {0}, which does not exist
+select distinct run from fresh_tag where run not in (select id from run);
+
+-- nameless_fresh_param: rows of fresh_param have the key number {0}, which has no name
+select distinct key from fresh_param where key not in (select id from name);
+
+-- nameless_fresh_tag: rows of fresh_tag have the key number {0}, which has no name
+select distinct key from fresh_tag where key not in (select id from name);
+
+-- filed_param: parameter {0} of run row {1} is in its place and on its way there
+select f.key, f.run from fresh_param f where exists (select 1 from param p where p.id = f.key * 68719476736 + f.run);
+
+-- filed_tag: tag {0} of run row {1} is in its place and on its way there
+select f.key, f.run from fresh_tag f where exists (select 1 from tag t where t.id = f.key * 68719476736 + f.run);
 
 -- orphans_of_console: rows of console belong to run row {0}, which does not exist
 select distinct run from console

@@ -11,7 +11,7 @@ from importlib import resources
 
 from stepwell_storage.errors import Unsupported
 
-VERSION = 3
+VERSION = 4
 
 
 def scripts(found: int, dialect: Mapping[str, str], place: object) -> Iterator[str]:

@@ -29,13 +29,18 @@ MANIFEST: Final = "manifest.jsonl"
 FORMAT: Final = 1
 FILE_POINTS: Final = 1_000_000
 FILE_ROWS: Final = 100_000
-DERIVED: Final = frozenset(("chunk", "journal", "series"))
-"""Tables that say of points what the points say themselves."""
+DERIVED: Final = frozenset(
+    ("chunk", "fresh_param", "fresh_tag", "journal", "journal_run", "series")
+)
+"""Tables that say of points what the points say themselves; and two that go into others."""
 # Beside a table's own columns, what its numbers mean; an import does not look at them.
 _READABLE: Final = {
-    "param": "select t.*, r.run_id, n.text as name from param t"
+    "param": "select t.*, r.run_id, n.text as name from"
+    " (select id, key, run, value, number from param"
+    " union all select key * 68719476736 + run, key, run, value, number from fresh_param) t"
     " join run r on r.id = t.run join name n on n.id = t.key",
-    "tag": "select t.*, r.run_id, n.text as name from tag t"
+    "tag": "select t.*, r.run_id, n.text as name from (select id, key, run, value from tag"
+    " union all select key * 68719476736 + run, key, run, value from fresh_tag) t"
     " join run r on r.id = t.run join name n on n.id = t.key",
 }
 _NAMES: Final = """select id, text from name where id in
@@ -194,7 +199,7 @@ def _all_series(reader: sqlite3.Connection) -> Iterator[Piece]:
 
 
 def _tail(reader: sqlite3.Connection, run: int) -> list[Journaled]:
-    rows = reader.execute("select id, payload from journal where run = ? order by id", (run,))
+    rows = reader.execute("select id, payload from journal_of where run = ? order by id", (run,))
     tail = []
     for number, payload in rows:
         try:

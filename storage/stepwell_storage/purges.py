@@ -43,12 +43,13 @@ Read = Callable[..., AbstractAsyncContextManager[Reader]]
 # What a run has, in the order in which it goes: rows with blobs (how large are they; delete these),
 # then rows of a few bytes, then those of which a run has few.
 _BLOBS: Final = (
-    (sql.journal_lengths, sql.purge_journal),
-    (sql.chunk_lengths, sql.purge_chunks),
-    (sql.console_lengths, sql.purge_console),
+    (sql.journal_lengths, (sql.purge_journal, sql.unlist_journal)),
+    (sql.chunk_lengths, (sql.purge_chunks,)),
+    (sql.console_lengths, (sql.purge_console,)),
 )
 _ROWS: Final = (sql.purge_series, sql.purge_params, sql.purge_tags)
 _LINKS: Final = (
+    sql.purge_journal_list,
     sql.purge_writers,
     sql.purge_dataset_use_tags,
     sql.purge_datasets,
@@ -266,9 +267,10 @@ def _unmarked() -> Iterator[None]:
 
 async def _remove_slice(tx: Transaction, run: int) -> bool:
     """Whether anything was there to be removed."""
-    for lengths, delete in _BLOBS:
+    for lengths, deletes in _BLOBS:
         if numbers := _slice(await tx.fetch(lengths, (run, SLICE_ROWS))):
-            await tx.execute(in_list(delete, len(numbers)), (run, *numbers))
+            for statement in deletes:
+                await tx.execute(in_list(statement, len(numbers)), (run, *numbers))
             return True
     for statement in _ROWS:
         if await tx.execute(statement, (run, SLICE_ROWS)):

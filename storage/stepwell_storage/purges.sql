@@ -62,7 +62,7 @@ insert into meta (name, value) values (?, ?)
 on conflict (name) do update set value = excluded.value where excluded.value > meta.value;
 
 -- journal_lengths: how large a run's oldest rows are
-select id, length(payload) from journal where run = ? order by id limit ?;
+select id, length(payload) from journal_of where run = ? order by id limit ?;
 
 -- chunk_lengths: how large some of a run's chunks are
 select id, length(summary) + length(data) from chunk where run = ? limit ?;
@@ -78,6 +78,9 @@ delete from chunk where run = ? and id in (?*);
 
 -- purge_console: blocks of one run
 delete from console where run = ? and first_line in (?*);
+
+-- purge_journal_list: what a flush listed of rows that were gone by then
+delete from journal_run where run = ?;
 
 -- purge_series: some of a run's
 delete from series where id in (select id from series where run = ? limit ?);

@@ -95,6 +95,31 @@ select run, key, value from param where run in (?*);
 -- insert_param: a parameter, set once
 insert into param (id, key, run, value, number) values (?, ?, ?, ?, ?) on conflict (id) do nothing;
 
+-- add_fresh_param: of a new run
+insert into fresh_param (run, key, value, number) values (?, ?, ?, ?);
+
+-- add_fresh_tag: of a new run
+insert into fresh_tag (run, key, value) values (?, ?, ?);
+
+-- count_fresh: parameters and tags of new runs that are on their way
+select (select count(*) from fresh_param) + (select count(*) from fresh_tag);
+
+-- file_params: those of new runs, into their place
+insert into param (id, key, run, value, number)
+select key * 68719476736 + run, key, run, value, number from fresh_param where true order by key, run
+on conflict (id) do nothing;
+
+-- clear_fresh_params: they are in their place
+delete from fresh_param;
+
+-- file_tags: those of new runs, into their place
+insert into tag (id, key, run, value)
+select key * 68719476736 + run, key, run, value from fresh_tag where true order by key, run
+on conflict (id) do nothing;
+
+-- clear_fresh_tags: they are in their place
+delete from fresh_tag;
+
 -- set_tag: overwrite
 insert into tag (id, key, run, value) values (?, ?, ?, ?) on conflict (id) do update set value = excluded.value;
 
@@ -108,19 +133,27 @@ insert into journal (id, run, points, payload) values (?, ?, ?, ?);
 select id, run, points, payload from journal where id > ? order by id;
 
 -- journal_of_run: the tail that readers merge
-select id, payload from journal where run = ? order by id;
+select id, payload from journal_of where run = ? order by id;
 
 -- journal_by_run: how much waits for compaction
 select run, count(*), sum(points), sum(length(payload)) from journal group by run;
 
 -- journal_sizes: a run's oldest rows that are counted
-select id, points from journal where run = ? and id <= ? order by id limit ?;
+select id, points from journal_of where run = ? and id <= ? order by id limit ?;
 
 -- journal_rows: a run's oldest rows
-select id, points, payload from journal where run = ? and id <= ? order by id;
+select id, points, payload from journal_of where run = ? and id <= ? order by id;
 
 -- delete_journal: rows that became chunks
 delete from journal where id in (?*);
+
+-- list_journal: rows that the statistics count from now on, damaged ones among them; meta.counted comes after
+insert into journal_run (run, journal)
+select run, id from journal
+where id > coalesce((select value from meta where name = 'counted'), 0) and id <= ? order by run, id;
+
+-- unlist_journal: rows of one run that are gone
+delete from journal_run where run = ? and journal in (?*);
 
 -- merge_series: add what the journal brought to a series' statistics; meta.counted comes first
 insert into series (id, key, run, count, late, first_step, first_timestamp, first,

@@ -53,7 +53,7 @@ from chunk c join name n on n.id = c.key
 where c.run in (?*) order by c.run, c.key, c.first_step, c.first_timestamp, c.first;
 
 -- journal_of_runs: the points of some runs that wait for compaction
-select run, payload from journal where run in (?*) order by run, id;
+select run, id, payload from journal_of where run in (?*) order by run, id;
 
 -- names: texts of some keys
 select id, text from name where id in (?*);

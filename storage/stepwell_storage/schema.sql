@@ -82,6 +82,23 @@ create table tag (
 create index tag_by_run on tag (run, key);
 create index tag_by_value on tag (key, value);
 
+-- Parameters and tags of new runs, on their way into param and tag: there each key of each run is a
+-- page of its own to write, here all of a commit's stand together.
+create table fresh_param (
+    run bigint not null,
+    key bigint not null,
+    value text not null,
+    number bigint,
+    primary key (run, key)
+){clustered};
+
+create table fresh_tag (
+    run bigint not null,
+    key bigint not null,
+    value text not null,
+    primary key (run, key)
+){clustered};
+
 create table series (               -- behind the journal by what meta.counted says
     id {pk},
     key bigint not null,
@@ -107,7 +124,21 @@ create table journal (              -- what batches land in; compaction empties 
     points bigint not null,
     payload {bytes} not null        -- journal.py
 );
-create index journal_by_run on journal (run, id);
+
+-- The index of journal by run, for the rows that the statistics count.  A flush extends it, so that a
+-- commit of many runs' batches need not write a page for each of them.
+create table journal_run (
+    run bigint not null,
+    journal bigint not null,
+    primary key (run, journal)
+){clustered};
+
+create view journal_of as           -- journal, where it is asked for by run
+select x.run as run, x.journal as id, j.points as points, j.payload as payload
+from journal_run x cross join journal j where j.id = x.journal
+union all
+select run, id, points, payload from journal
+where id > coalesce((select value from meta where name = 'counted'), 0);
 
 create table chunk (                -- sealed points of one series
     id {pk},

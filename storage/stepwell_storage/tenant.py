@@ -159,8 +159,8 @@ class Tenant:
             yield reader
 
     async def settle(self) -> None:
-        """Catch the statistics up with the journal, if they are behind."""
-        if self.writer.window:
+        """Bring what is committed to where reads look for it, if it is not there yet."""
+        if self.writer.is_behind:
             await self._change(self.writer.flush)
 
     # --- experiments ---------------------------------------------------------------------------

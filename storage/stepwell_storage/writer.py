@@ -18,6 +18,7 @@ from stepwell_storage.database import Database, Transaction, in_list
 from stepwell_storage.errors import Conflict, Corrupt, Full, Invalid, NotFound, StorageError
 from stepwell_storage.events import Events, points_of
 from stepwell_storage.journal import Journal, LogJob
+from stepwell_storage.labels import Labels
 from stepwell_storage.meters import Meters
 from stepwell_storage.names import Counter, Names, pages
 from stepwell_storage.payloads import decode
@@ -27,11 +28,14 @@ from stepwell_storage.statistics import Entry, Window
 
 logger = logging.getLogger(__name__)
 
-# The statistics are caught up that often, and less often where many series make that dear: one
-# part in so many of the time goes into it.  The more points a series has by then, the cheaper.
-FLUSH_INTERVAL_S = 0.25
+# What is behind is caught up that often, and less often where many series make that dear: one part
+# in so many of the time goes into it.  The more points a series has by then, the cheaper.
+FLUSH_INTERVAL_S = 1.0
 FLUSH_SHARE = 20
 MAX_WINDOW_BYTES = 32 * 1024 * 1024
+MAX_BEHIND_ROWS = 2_048
+"""Batches that are not counted yet, and labels that are not filed.  Each costs the flush a few
+microseconds, however few the series: more would make those wait long who wait behind it."""
 
 
 class Change(Job):
@@ -79,7 +83,8 @@ class Writer:
         self.runs = Runs()
         self.window = Window()
         self.backlog = Backlog(max_journal)
-        self.catalog = Catalog(self.names, self.runs, events, self._effects.append)
+        self.labels = Labels(self.names)
+        self.catalog = Catalog(self.names, self.runs, self.labels, events, self._effects.append)
         self._journal = Journal(self.names)
         self._journal_ids = Counter("journal")
         self._chunk_ids = Counter("chunk")
@@ -93,18 +98,22 @@ class Writer:
 
         Where the disk refuses that, what is not counted waits, and the rest can be read.
         """
+        waits = False
         try:
             async with self._database.transaction() as tx:
                 await self.catalog.make_default(tx, self._name)
+                await self.labels.look(tx)
                 rows = await tx.fetch(sql.meta, ("counted",))
                 counted = rows[0][0] if rows else 0
                 for number, run, points, payload in await tx.fetch(sql.journal_after, (counted,)):
                     self._recount(number, run, points, payload)
+                waits = self.is_behind
+                await self.labels.file(tx)
                 if self.window:
                     await self.window.flush(tx)
         except Full:
             self._rolled_back()
-            if not self.window:
+            if not waits:
                 raise
         else:
             self._committed()
@@ -113,6 +122,11 @@ class Writer:
             self.backlog.load(await reader.fetch(sql.journal_by_run))
             for (run,) in await reader.fetch(sql.unfinished_purges):
                 self.backlog.forget(run)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what is committed has not yet reached all places where reads look for it."""
+        return bool(self.window or self.labels.unfiled)
 
     def _recount(self, number: int, run: int, points: int, payload: bytes) -> None:
         try:
@@ -152,9 +166,10 @@ class Writer:
             async with self._database.transaction() as tx:
                 for kind, group in groupby(jobs, type):
                     await self._dispatch(tx, kind, list(group))
-                flushing = self.window and (self._flush_asked or self._due())
+                flushing = self.is_behind and (self._flush_asked or self._due())
                 start = time.monotonic()
                 if flushing:
+                    await self.labels.file(tx)
                     await self.window.flush(tx)
         except BaseException:
             self._rolled_back()
@@ -171,6 +186,7 @@ class Writer:
         elif kind is CreateRun:
             await self.catalog.create_runs(tx, jobs)
         else:
+            await self.labels.file(tx)
             for job in jobs:
                 try:
                     job.result = await job.work(tx)
@@ -186,6 +202,8 @@ class Writer:
         for run in {job.run for job in jobs if job.run.keys is None}:
             rows = await tx.fetch(sql.keys_of_run, (run.id,))
             run.keys = {key for (key,) in rows} | self.window.keys_of(run.id)
+        if any(job.batch.params or job.batch.tags for job in jobs):
+            await self.labels.file(tx)
         good = await self._journal.check(tx, jobs)
         numbers = await self._journal_ids.take(tx, sum(1 for job in good if job.batch.steps))
         entries = await self._journal.write(tx, good, numbers)
@@ -221,7 +239,8 @@ class Writer:
     def _due(self) -> bool:
         age = time.monotonic() - self._flushed_at
         interval = max(FLUSH_INTERVAL_S, FLUSH_SHARE * self._flush_s)
-        return age >= interval or self.window.bytes > MAX_WINDOW_BYTES
+        rows = len(self.window.entries) + self.labels.unfiled
+        return age >= interval or rows >= MAX_BEHIND_ROWS or self.window.bytes > MAX_WINDOW_BYTES
 
     async def flush(self, _: Transaction) -> None:
         """Catch the statistics up at the end of this group, for whoever is about to read them."""
@@ -240,6 +259,7 @@ class Writer:
         By exact lists of numbers, never by a watermark; raises Stale when a row is gone.
         """
         await _delete_exactly(tx, sql.delete_journal, sealed.journal)
+        await _delete_exactly(tx, sql.unlist_journal, sealed.journal, sealed.run)
         await _delete_exactly(tx, sql.delete_chunks, sealed.absorbed)
         numbers = await self._chunk_ids.take(tx, len(sealed.chunks))
         await tx.executemany(sql.insert_chunk, list(sealed.chunks.rows(numbers, sealed.run)))
@@ -269,12 +289,15 @@ class Writer:
     def _rolled_back(self) -> None:
         for part in (self.names, self._journal, self._journal_ids, self._chunk_ids, self.catalog):
             part.rollback()
+        self.labels.rollback()
         self._effects.clear()
 
 
-async def _delete_exactly(tx: Transaction, statement: str, numbers: Sequence[int]) -> None:
+async def _delete_exactly(
+    tx: Transaction, statement: str, numbers: Sequence[int], *binds: int
+) -> None:
     for page in pages(numbers):
-        if await tx.execute(in_list(statement, len(page)), page) != len(page):
+        if await tx.execute(in_list(statement, len(page)), (*binds, *page)) != len(page):
             raise Stale
 
 

@@ -199,6 +199,9 @@ async def test_a_spoiled_file_is_found_and_costs_its_tenant_alone(
         ("delete from console where run = 1", ""),
         ("update console set first_line = 3", "lines from 0 on are missing"),
         ("delete from experiment where number = 0", "there is no experiment 0"),
+        ("delete from journal_run", "not in the list of its run"),
+        ("update journal_run set journal = 0", "names journal row 0, which it does not have"),
+        ("update meta set value = 0 where name = 'counted'", "is not counted yet"),
     ],
 )
 async def test_rows_that_contradict_each_other_are_found(data: Path, statement: str, word: str):
@@ -229,6 +232,28 @@ async def test_a_flipped_journal_row_that_is_not_counted_yet_is_found(data: Path
         connection.execute("update journal set payload = ? where id = ?", (spoiled, number))
     connection.close()
     assert any(f"journal row {number}: " in one for one in (await verify(data)).problems)
+
+
+async def test_a_damaged_row_that_a_crash_left_uncounted_is_not_lost_sight_of(data: Path):
+    with sqlite3.connect(tenant_file(data)) as connection:
+        [(first, last)] = connection.execute("select min(id), max(id) from journal").fetchall()
+        connection.execute("update meta set value = ? where name = 'counted'", (first - 1,))
+        connection.execute("delete from journal_run")  # as the crash found them
+        connection.execute("update journal set payload = x'00' where id = ?", (first,))
+    connection.close()
+    store = await Store.open(data, Options(compact=False))
+    async with store.lease("acme", create=False) as tenant:
+        await tenant.log(OTHER, batch("acc", [77]))
+    await store.close()
+    with sqlite3.connect(tenant_file(data)) as connection:
+        listed = connection.execute("select journal from journal_run order by journal").fetchall()
+        *before, new = [number for (number,) in listed]
+        assert before == list(range(first, last + 1))
+        assert new > last
+    connection.close()
+    problems = (await verify(data)).problems
+    assert any(f"journal row {first}: " in one for one in problems)
+    assert not any("list of its run" in one for one in problems)
 
 
 async def test_verify_writes_nothing(data: Path):

@@ -15,7 +15,7 @@ from tests.storage.conftest import batch
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 async def test_a_file_of_an_older_version_is_read_and_written_on(tmp_path: Path, version: int):
     folder = tmp_path / "tenants" / "acme-corp"
     folder.mkdir(parents=True)

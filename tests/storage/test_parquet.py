@@ -34,7 +34,9 @@ from tests.storage.conftest import RUN, Opening, batch, new_run
 OTHER = "3" * 32
 MODEL = "m-" + "2" * 32
 EXTREME = [0.0, -0.0, float("nan"), float("inf"), -float("inf"), 5e-324, 1.7e308, 0.1]
-LEFT_OUT = ("chunk", "journal", "series", "meta", "counter")
+LEFT_OUT = (
+    "chunk", "journal", "journal_run", "series", "fresh_param", "fresh_tag", "meta", "counter",
+)  # fmt: skip
 
 
 def quiet(path: str, size: int) -> None: ...

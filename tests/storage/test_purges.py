@@ -27,7 +27,8 @@ from tests.storage.conftest import RUN, Opening, batch, new_run
 OTHER = "1" * 32
 MODEL = "m-" + "2" * 32
 QUIET = Options(compact=False)
-OF_RUNS = ("param", "tag", "series", "journal", "chunk", "writer", "dataset_use",
+OF_RUNS = ("param", "tag", "fresh_param", "fresh_tag", "series", "journal", "journal_run", "chunk",
+           "writer", "dataset_use",
            "dataset_use_tag", "model_use", "console")  # fmt: skip
 
 
