@@ -31,6 +31,8 @@ MAX_NAME_CHARS: Final = 500
 MAX_TEXT_CHARS: Final = 20_000
 MAX_SERIES_PER_RUN: Final = 100_000
 MAX_RUNS_PER_PAGE: Final = 1_000
+MAX_RUNS_IN_COLUMNS: Final = 10_000
+MAX_KEYS_IN_COLUMNS: Final = 100
 MAX_POINTS_PER_PAGE: Final = 100_000
 MAX_SERIES_PER_REQUEST: Final = 10_000
 MAX_POINTS_PER_REPLY: Final = 1_000_000
@@ -364,6 +366,33 @@ class ColumnarReply(Struct, array_like=True):
     series: list[ColumnarHistory]
 
 
+class ColumnarParam(Struct, array_like=True):
+    """A parameter of many runs: ``places`` (int32) are places in ``words``, -1 is none."""
+
+    key: str
+    words: list[str]
+    places: bytes
+
+
+class ColumnarMetric(Struct, array_like=True):
+    """A metric's last values (float64); ``present`` has a byte a run, or none where all have it."""
+
+    key: str
+    values: bytes
+    present: bytes = b""
+
+
+class ColumnarRuns(Struct, array_like=True):
+    """Many runs; ``run_ids`` are 16 bytes each."""
+
+    format: int
+    run_ids: bytes
+    names: list[str]
+    params: list[ColumnarParam]
+    metrics: list[ColumnarMetric]
+    total: int
+
+
 class Artifact(Struct):
     path: str
     is_dir: bool
@@ -439,6 +468,8 @@ class Limits(Struct):
     text_chars: int = MAX_TEXT_CHARS
     series_per_run: int = MAX_SERIES_PER_RUN
     runs_per_page: int = MAX_RUNS_PER_PAGE
+    runs_in_columns: int = MAX_RUNS_IN_COLUMNS
+    keys_in_columns: int = MAX_KEYS_IN_COLUMNS
     points_per_page: int = MAX_POINTS_PER_PAGE
     series_per_request: int = MAX_SERIES_PER_REQUEST
     points_per_reply: int = MAX_POINTS_PER_REPLY

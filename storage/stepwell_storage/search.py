@@ -11,7 +11,7 @@ from stepwell_storage.database import Bind, Reader, in_list
 from stepwell_storage.errors import BadCursor, Invalid, NotFound
 from stepwell_storage.filters import Expression, Field, parse, parse_order, predicates
 from stepwell_storage.names import pages
-from stepwell_storage.plan import Plan
+from stepwell_storage.plan import Page, Plan
 from stepwell_storage.records import Run, RunPage, RunQuery
 from stepwell_storage.statements import sql
 
@@ -22,11 +22,7 @@ MAX_KEYS: Final = 100
 
 async def find(reader: Reader, query: RunQuery) -> RunPage:
     """A page of runs.  Raises Invalid (``filter``, ``order_by``, ...) and BadCursor."""
-    _check(query)
-    expression = parse(query.filter)
-    names = await _names(reader, query, expression)
-    plan = Plan(query, expression, names, await _experiments(reader, query))
-    page = await plan.page(reader, _place(query), query.limit + 1)
+    page = await matching(reader, query, query.limit + 1)
     rows = page.rows[: query.limit]
     next_cursor = None
     if rows and len(page.rows) > query.limit:
@@ -37,6 +33,15 @@ async def find(reader: Reader, query: RunQuery) -> RunPage:
     else:
         runs = await hydration.runs(reader, numbers, query.keys, MAX_KEYS)
     return RunPage(runs, next_cursor, page.total)
+
+
+async def matching(reader: Reader, query: RunQuery, limit: int) -> Page:
+    """The numbers of up to ``limit`` runs, in the query's order.  Raises what ``find`` does."""
+    _check(query)
+    expression = parse(query.filter)
+    names = await _names(reader, query, expression)
+    plan = Plan(query, expression, names, await _experiments(reader, query))
+    return await plan.page(reader, _place(query), limit)
 
 
 async def one(reader: Reader, run_id: str, *, max_keys: int, complete: bool = False) -> Run:

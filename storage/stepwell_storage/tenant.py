@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from stepwell_storage import console, experiments, search, series as reading
+from stepwell_storage import console, experiments, search, series as reading, sweeps
 from stepwell_storage.artifacts import Artifacts
 from stepwell_storage.catalog import CreateRun
 from stepwell_storage.clock import now_ms
@@ -288,6 +288,10 @@ class Tenant:
     async def search(self, query: RunQuery) -> RunPage:
         async with self._read() as reader:
             return await search.find(reader, query)
+
+    async def sweep(self, query: RunQuery) -> sweeps.Sweep:
+        async with self._read() as reader:
+            return await sweeps.find(reader, query)
 
     # --- logging -------------------------------------------------------------------------------
 

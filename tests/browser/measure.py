@@ -70,26 +70,34 @@ def measured(url: str, ids: list[str], wide_run: str) -> dict[str, Any]:
     return found
 
 
-def opened(page: Page, address: str, ready: str) -> dict[str, float]:
-    """Loads twice, the second time from the cache, and times the second."""
+def opened(page: Page, address: str, ready: str, first: str = "") -> dict[str, float]:
+    """Loads twice, the second time from the cache, and times the second.
+
+    ``first`` is when something of it is on the screen, where that is earlier than ``ready``.
+    """
     for _ in range(2):
+        times = {}
         begun = time.perf_counter()
         page.goto(address, wait_until="commit")
-        page.wait_for_function(ready, polling="raf")
-        page.evaluate(_FRAMES)
-        took = (time.perf_counter() - begun) * 1_000
+        for name, condition in (("first", first), ("ready", ready)):
+            if condition:
+                page.wait_for_function(condition, polling="raf")
+                page.evaluate(_FRAMES)
+                times[name] = round((time.perf_counter() - begun) * 1_000)
     page.wait_for_timeout(500)
-    return {"paint": round(page.evaluate(_PAINT)), "ready": round(took)}
+    return {"paint": round(page.evaluate(_PAINT)), **times}
 
 
 def sweep(page: Page, url: str) -> dict[str, Any]:
-    """Parallel coordinates of every run."""
+    """Every run at once: parallel coordinates, then the scatter and what matters."""
     ready = (
         "document.querySelector('h1')?.innerText === '10,000 runs' &&"
-        " document.querySelector('.sweep-chart canvas') !== null"
+        " document.querySelector('.sweep-chart[aria-busy=false] canvas') !== null"
     )
     found: dict[str, Any] = opened(page, f"{url}/compare?tenant=sweeps&tab=parallel", ready)
     found["bytes"] = page.evaluate(_BYTES)
+    ready += " && document.querySelector('.bars tbody tr') !== null"
+    found["scatter"] = opened(page, f"{url}/compare?tenant=sweeps&tab=scatter", ready)["ready"]
     return found
 
 
@@ -138,8 +146,8 @@ def timed(page: Page, act: Any, done: str, before: str) -> int:
 def overlay(page: Page, url: str, ids: list[str]) -> dict[str, Any]:
     address = f"{url}/compare?tenant=long&runs={','.join(ids)}&focus=loss"
     plot = "dialog [data-metric=loss] .plot"
-    ready = f"Number(document.querySelector('{plot}')?.dataset.points) > {len(ids)}"
-    found: dict[str, Any] = opened(page, address, ready)
+    lines = f"Number(document.querySelector('{plot}')?.dataset.lines)"
+    found: dict[str, Any] = opened(page, address, f"{lines} === {len(ids)}", f"{lines} > 0")
     found["lines"] = len(ids)
     found["points_drawn"] = int(page.locator(plot).get_attribute("data-points") or 0)
     found["bytes"] = page.evaluate(_BYTES)
@@ -150,8 +158,9 @@ def overlay(page: Page, url: str, ids: list[str]) -> dict[str, Any]:
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.5, middle, steps=3)
     note = "document.querySelector('dialog .chart-note').title"
+    done = "document.querySelector('dialog .chart').ariaBusy === 'false'"
     found["zoom"] = timed(
-        page, page.mouse.up, f"{note} !== window.before", f"window.before = {note}"
+        page, page.mouse.up, f"{note} !== window.before && {done}", f"window.before = {note}"
     )
     return found
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import WAIT_MS, Site
 
@@ -195,6 +197,28 @@ def test_a_crowd_of_lines_is_not_drawn_from_edge_to_edge(site, page):
         )
         for colour in page.evaluate(fills):
             assert found.get(colour, 0) > width * 0.9, (address, colour, found)
+
+
+def test_a_crowd_of_running_runs_is_asked_for_once_more(site, page):
+    """What the runs' last values tell is compared when the lines have come, not before."""
+    with site.client("hurry") as http:
+        ids = [http.run(f"running-{n}") for n in range(30)]
+        for run_id in ids:
+            http.points(run_id, "loss", np.arange(10.0))
+    asked: list[list[str]] = []
+
+    def late(route: Route) -> None:
+        asked.append(json.loads(route.request.post_data or "")["run_ids"])
+        time.sleep(0.7)  # the runs and the first event are there before the lines
+        route.continue_()
+
+    page.route(re.compile("/runs/series"), late)
+    page.goto(f"{site.url}/compare?tenant=hurry&runs={','.join(ids)}")
+    plot = page.locator("[data-metric='loss'] .plot")
+    expect(plot).to_have_attribute("data-points", "300")
+    page.wait_for_timeout(1_000)
+    assert sorted(run_id for some in asked for run_id in some) == sorted(ids)
+    assert len(asked) == 2
 
 
 COLOURED = """() => {

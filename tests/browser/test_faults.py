@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.seeding import Client
 from tests.serving import serving
@@ -48,6 +48,58 @@ def test_a_page_does_not_go_on_when_the_server_is_there_again(shaken, tmp_path):
         assert "Traceback" not in served.errors
 
 
+def test_a_table_does_not_go_on_when_the_server_is_there_again(shaken, tmp_path):
+    page = shaken
+    data = tmp_path / "data"
+    with serving(data) as served, Client(served.url, "outage") as http:
+        http.run("before")
+        port = served.port
+        page.goto(f"{served.url}/?tenant=outage")
+        expect(page.locator("[data-row='0'] .name")).to_have_text("before")
+        expect(page.locator(".live.live")).to_be_visible()
+    page.get_by_role("searchbox").fill("after")  # it asks while nobody answers
+    expect(page.get_by_text("The server does not answer").first).to_be_visible()
+    with serving(data, port=port) as served, Client(served.url, "outage") as http:
+        http.run("after")
+        row = page.locator("[data-row='0'] .name")
+        expect(row).to_have_text("after", timeout=RECONNECT_MS)
+        expect(page.get_by_text("The server does not answer")).to_have_count(0)
+
+
+BUSY = '{"type": "urn:stepwell:problem:busy", "title": "Busy", "status": 503, "detail": "full"}'
+
+
+@pytest.mark.parametrize("asked", ["/runs/series", r"/runs/[0-9a-f]{32}$", r"/runs\?"])
+def test_what_was_refused_once_is_never_asked_for_again(site, shaken, asked):
+    """Charts, a zoomed stretch of them, runs and the table come by themselves after a 503."""
+    page = shaken
+    with site.client("refused") as http:
+        ids = [http.run(f"run-{n}") for n in range(2)]
+        for run_id in ids:
+            http.points(run_id, "loss", np.arange(50.0))
+    address = f"{site.url}/compare?tenant=refused&runs={','.join(ids)}&zoom=10,20"
+    if asked == r"/runs\?":
+        address = f"{site.url}/?tenant=refused"
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        if len(refused) == 4:
+            route.continue_()
+        else:
+            refused.append(route.request.url)
+            route.fulfill(status=503, content_type="application/problem+json", body=BUSY)
+
+    page.route(re.compile(asked), refuse)
+    page.goto(address)
+    if asked == r"/runs\?":
+        expect(page.locator("[data-row='1'] .name")).to_have_text("run-0", timeout=RECONNECT_MS)
+    else:
+        plot = page.locator("[data-metric='loss'] .plot")
+        expect(plot).to_have_attribute("data-points", "26", timeout=RECONNECT_MS)  # 9 to 21, twice
+    assert len(refused) == 4
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_a_page_that_found_no_server_stays_blank(shaken, tmp_path):
     """The page itself is there (a cache, a proxy), its data is not: it says so, and goes on."""
     page = shaken
@@ -59,8 +111,7 @@ def test_a_page_that_found_no_server_stays_blank(shaken, tmp_path):
         expect(page.get_by_role("heading", name="The run cannot be read")).to_be_visible()
         expect(page.get_by_role("alert").last).to_contain_text("The server does not answer")
         page.unroute(re.compile("/api/"))
-        page.get_by_role("button", name="Try again").click()
-        expect(page.get_by_role("heading", name="late")).to_be_visible()
+        expect(page.get_by_role("heading", name="late")).to_be_visible(timeout=RECONNECT_MS)
         plot = page.locator("[data-metric='loss'] .plot")
         expect(plot).to_have_attribute("data-points", "3", timeout=RECONNECT_MS)
 

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, Route, expect
 
 from stepwell import ExperimentTracker, RunConfig
 from tests.browser.conftest import POINTS, SPIKE
+from tests.browser.seeding import START
 
 LIVE_MS = 3_000
 
@@ -162,6 +163,59 @@ def test_a_drag_does_not_zoom_or_a_double_click_does_not_undo_it(site, page):
     expect(note).to_have_attribute("title", re.compile("^1,000,000 points as"))
 
 
+def test_new_points_do_not_show_in_a_stretch_that_they_belong_to(site, page):
+    """A zoom that reaches the newest point goes on with what comes; any other stays as it is."""
+    with site.client("stretch") as http:
+        run_id = http.run("growing", start_time=START)
+        http.points(run_id, "loss", np.arange(100.0))
+        address = f"{site.url}/runs/{run_id}?tenant=stretch"
+        plot = page.locator("[data-metric='loss'] .plot")
+
+        def shows(points: int) -> None:
+            expect(plot).to_have_attribute("data-points", str(points))
+
+        page.goto(f"{address}&zoom=80,")
+        shows(20)
+        expect(page.locator(".live.live")).to_be_visible()
+        http.points(run_id, "loss", np.array([100.0]), 100)
+        shows(21)
+        http.points(run_id, "loss", np.arange(3.0), 101)
+        shows(24)
+        page.goto(f"{address}&zoom=90,105")  # into what is to come
+        shows(15)
+        http.points(run_id, "loss", np.arange(4.0), 104)  # 106, 107 lie beyond, but for a margin
+        shows(17)
+        page.goto(f"{address}&x=relative&zoom=0.5,")
+        shows(62)  # a few before its edge, too
+        http.points(run_id, "loss", np.arange(2.0), 108, START + 10 * np.arange(108, 110))
+        shows(64)
+        page.goto(f"{address}&zoom=10,20")
+        shows(13)
+        http.points(run_id, "loss", np.array([7.0]), 200)
+        http.points(run_id, "loss", np.array([7.0]), 15, [START + 7])  # late, but inside
+        shows(14)
+        http.points(run_id, "loss", np.array([8.0]), 201)
+        page.locator("[data-metric='loss'] .u-over").dblclick()
+        shows(113)
+
+
+def test_a_drag_to_the_newest_point_stops_there(site, page):
+    with site.client("stretch") as http:
+        run_id = http.run("dragged")
+        http.points(run_id, "loss", np.arange(100.0))
+        page.goto(f"{site.url}/runs/{run_id}?tenant=stretch")
+        plot = page.locator("[data-metric='loss'] .plot")
+        expect(plot).to_have_attribute("data-points", "100")
+        expect(page.locator(".live.live")).to_be_visible()
+        zoomed(page, "loss", 0.8, 1.2)
+        expect(page).to_have_url(re.compile(r"zoom=(79|80)[.\d]*,$"))
+        expect(plot).to_have_attribute("data-points", re.compile("2[01]"))
+        before = points(page, "loss")
+        http.points(run_id, "loss", np.arange(50.0), 100)
+        expect(plot).to_have_attribute("data-points", str(before + 50))
+        assert hovered(page, "loss", 0.995).startswith("step 149 ·")
+
+
 def test_log_smoothing_and_axes_are_not_in_the_address(site, page):
     page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long")
     page.get_by_label("Log y").check()
@@ -204,6 +258,31 @@ def test_a_series_as_csv_lacks_points(site, page):
     lines = body.decode().splitlines()
     assert [float(line.split(",")[5]) for line in lines[1:]] == values.tolist()
     assert lines[1].split(",")[1] == "'=cmd()"
+
+
+def test_a_million_points_and_more_as_csv_lack_some(site, page):
+    """Page by page, every point: what is not finite, extremes, and all digits."""
+    count = 1_000_500
+    values = np.random.default_rng(5).normal(size=count)
+    values[[0, 7, 99_999, 100_000, 999_999, count - 1]] = (
+        np.nan, np.inf, -np.inf, 1.7976931348623157e308, 5e-324, -0.0,
+    )  # fmt: skip
+    with site.client("export") as http:
+        run_id = http.run("long")
+        for at in range(0, count, 250_000):
+            http.points(run_id, "a/b", values[at : at + 250_000], at)
+    page.goto(f"{site.url}/runs/{run_id}?tenant=export")
+    expect(page.locator("[data-metric='a/b'] .chart-note")).to_contain_text("pts")
+    page.get_by_label("More for a/b").click()
+    with page.expect_download(timeout=60_000) as download:
+        page.get_by_role("button", name="Save every point as CSV").click()
+    with download.value.path().open() as file:
+        assert file.readline() == "run_id,run,key,step,timestamp,value\n"
+        rows = np.loadtxt(file, delimiter=",", usecols=(3, 4, 5))
+    assert rows.shape == (count, 3)
+    assert np.array_equal(rows[:, 0], np.arange(count))
+    assert np.array_equal(rows[:, 1], START + 10.0 * np.arange(count))
+    assert np.array_equal(rows[:, 2].view(np.int64), values.view(np.int64))
 
 
 def test_fifty_thousand_metrics_stop_the_page(site, page):

@@ -24,6 +24,7 @@ from stepwell_tracker import (
     pages,
     runs,
     series,
+    sweeps,
     tenants,
 )
 from stepwell_tracker.config import Settings
@@ -39,6 +40,7 @@ CALLS: Sequence[Call] = (
     *runs.LOGGING,
     *series.CALLS,
     *events.CALLS,
+    *sweeps.CALLS,
     *runs.CALLS,
     *artifacts.CALLS,
     *console.CALLS,

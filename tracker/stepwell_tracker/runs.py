@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct
@@ -24,7 +25,9 @@ _FEW_RUNS = 100
 """More than that, of up to 200 keys each, are encoded off the event loop."""
 
 
-class RunsQuery(Struct):
+class SearchQuery(Struct):
+    """Which runs, in which order."""
+
     experiment_id: Annotated[list[str], Meta(description="runs of these experiments")] = []
     status: Annotated[list[wire.Status], Meta(description="runs of these statuses")] = []
     filter: Annotated[
@@ -34,6 +37,9 @@ class RunsQuery(Struct):
         list[str], Meta(description="metrics.loss ASC, say; by default the newest first")
     ] = []
     lifecycle: Literal["active", "deleted", "all"] = "active"
+
+
+class RunsQuery(SearchQuery):
     limit: Annotated[int, Meta(ge=1, le=wire.MAX_RUNS_PER_PAGE)] = 50
     offset: Annotated[int, Meta(ge=0, le=2**53)] = 0
     cursor: Annotated[str | None, Meta(description="next_cursor of the page before")] = None
@@ -116,16 +122,9 @@ async def create_run(request: Request) -> Reply:
 async def list_runs(request: Request) -> Reply:
     """List or search runs."""
     query: RunsQuery = request.query
-    experiment_ids = tuple(parse_experiment_id(text) for text in query.experiment_id)
-    for experiment_id in experiment_ids:
-        await request.tenant.experiment(experiment_id)
     page = await request.tenant.search(
-        RunQuery(
-            experiment_ids=experiment_ids,
-            statuses=tuple(query.status),
-            filter=query.filter,
-            order_by=tuple(query.order_by),
-            lifecycle=query.lifecycle,
+        replace(
+            await searched(request),
             limit=query.limit,
             offset=query.offset,
             cursor=query.cursor,
@@ -136,6 +135,21 @@ async def list_runs(request: Request) -> Reply:
     if len(page.runs) <= _FEW_RUNS:
         return _page_reply(page, query)
     return await asyncio.to_thread(_page_reply, page, query)
+
+
+async def searched(request: Request) -> RunQuery:
+    """The search that a SearchQuery asks for.  Raises NotFound for an unknown experiment."""
+    query: SearchQuery = request.query
+    experiment_ids = tuple(parse_experiment_id(text) for text in query.experiment_id)
+    for experiment_id in experiment_ids:
+        await request.tenant.experiment(experiment_id)
+    return RunQuery(
+        experiment_ids=experiment_ids,
+        statuses=tuple(query.status),
+        filter=query.filter,
+        order_by=tuple(query.order_by),
+        lifecycle=query.lifecycle,
+    )
 
 
 def _page_reply(page: RunPage, query: RunsQuery) -> Reply:

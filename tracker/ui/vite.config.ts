@@ -10,6 +10,5 @@ export default defineConfig({
     modulePreload: false, // its addresses would not know a proxy's prefix
     target: "es2022",
     assetsInlineLimit: 0,
-    chunkSizeWarningLimit: 600, // kB: ECharts, loaded when a sweep is looked at as a whole
   },
 });

@@ -2,6 +2,7 @@
 
 import { ROOT, tenant } from "./route";
 import { type Columns, decodeColumns } from "./columns";
+import { decodeSweep, type Sweep } from "./sweep";
 import {
   COLUMNS, type Artifact, type ConsolePage, type Experiment, type Problem, type Run, type RunPage,
   type SeriesPage, type SeriesSummary,
@@ -63,6 +64,28 @@ export function isAbort(error: unknown): boolean {
   return error instanceof DOMException && error.name === "AbortError";
 }
 
+/** Whether the same may succeed in a moment: nobody answered, or the server was busy or going down. */
+export function isPassing(error: unknown): boolean {
+  if (error instanceof ApiError) return error.problem.status >= 500 || error.problem.status === 429;
+  return error instanceof Unreachable;
+}
+
+const RETRY_MS = 2_000;
+
+/** Reads again and again while what goes wrong may pass, and tells it each time; otherwise rejects as `read` does. */
+export async function patiently<T>(read: () => Promise<T>, signal: AbortSignal, tell: (error: Error) => void): Promise<T> {
+  for (;;) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!isPassing(error) || signal.aborted) throw error;
+      tell(error as Error);
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    signal.throwIfAborted();
+  }
+}
+
 export type Search = Record<string, string | string[] | number | null | undefined>;
 
 export function searchOf(search: Search): string {
@@ -120,6 +143,12 @@ export const changeExperiment = (id: string, body: unknown): Promise<Experiment>
 export const runs = (search: Search, signal?: AbortSignal): Promise<RunPage> =>
   json(`${API}/runs?${searchOf(search)}`, { signal });
 
+/** Every run that a search finds, up to ten thousand, with the parameters and metrics that it names. */
+export async function sweep(search: Search, signal: AbortSignal): Promise<Sweep> {
+  const answer = await request(`${API}/runs/columns?${searchOf(search)}`, { accept: COLUMNS, signal });
+  return decodeSweep(await answer.arrayBuffer());
+}
+
 export const run = (id: string, signal?: AbortSignal): Promise<Run> => json(runUrl(id), { signal });
 
 export const changeRun = (id: string, body: unknown): Promise<Run> =>
@@ -172,9 +201,9 @@ export const console_ = (
 ): Promise<ConsolePage> => json(`${runUrl(id, "/console")}?${searchOf(search)}`, { signal });
 
 export const artifacts = (
-  id: string, search: Search,
+  id: string, search: Search, signal?: AbortSignal,
 ): Promise<{ artifacts: Artifact[]; next_cursor: string | null }> =>
-  json(`${runUrl(id, "/artifacts")}?${searchOf(search)}`);
+  json(`${runUrl(id, "/artifacts")}?${searchOf(search)}`, { signal });
 
 export const artifactUrl = (id: string, path: string): string =>
   runUrl(id, `/artifacts/${encoded(path)}`);

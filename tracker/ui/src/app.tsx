@@ -5,6 +5,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Compare } from "./compare";
 import { experiments, loadExperiments, problem, saveView, tenants, views } from "./catalog";
+import { dark, isDark } from "./colors";
 import { connected } from "./live";
 import { Models } from "./models";
 import { RunPage } from "./runpage";
@@ -36,6 +37,12 @@ function setTheme(value: string): void {
   }
 }
 
+/** Of the system: it may change with the hour. */
+const night = signal(dark.matches);
+dark.addEventListener("change", () => (night.value = dark.matches));
+
+const toggleTheme = (): void => setTheme(isDark() ? "light" : "dark");
+
 const help = signal(false);
 
 export function App(): JSX.Element {
@@ -44,14 +51,14 @@ export function App(): JSX.Element {
     "/": () => document.querySelector<HTMLInputElement>("input[type=search]")?.focus(),
     g: () => go(href("/")),
     m: () => go(href("/models")),
-    t: () => setTheme(theme.value === "dark" ? "light" : "dark"),
+    t: toggleTheme,
   });
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>Skip to content</a>
       <Header />
       {problem.value && <p class="banner" role="alert">{problem.value}</p>}
-      <main id="main" tabIndex={-1}><Page key={theme.value} /></main>
+      <main id="main" tabIndex={-1}><Page key={`${theme.value} ${night.value}`} /></main>
       <Toast />
       {help.value && <Help />}
     </>
@@ -70,7 +77,7 @@ function Header(): JSX.Element {
   const names = [...new Set([...tenants.value, tenant.value])].sort();
   return (
     <header class="frame">
-      <a class="brand" href={href("/")}>Stepwell</a>
+      <a class="brand" href={href("/")}><svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true"><path d="M1 2h3.5v4H8v4h3.5v4H15" /></svg>Stepwell</a>
       <label class="tenant">
         <span class="quiet">Tenant</span>{" "}
         <select value={tenant.value} onChange={(event) => go(`${ROOT}/${event.currentTarget.value === "default" ? "" : `?tenant=${event.currentTarget.value}`}`)}>
@@ -84,7 +91,7 @@ function Header(): JSX.Element {
       <span class="space" />
       {connected.value !== "off" && <span class={`live ${connected.value}`} role="status" title="Changes are pushed to this page as they are committed">{connected.value === "lost" ? "no answer, trying again" : connected.value}</span>}
       <ViewsMenu />
-      <button type="button" title="Light or dark (t)" aria-label="Light or dark" onClick={() => setTheme(theme.value === "dark" ? "light" : "dark")}>◐</button>
+      <button type="button" title="Light or dark (t)" aria-label="Light or dark" onClick={toggleTheme}>◐</button>
       <button type="button" title="Keys and help (?)" aria-label="Help" onClick={() => (help.value = true)}>?</button>
     </header>
   );

@@ -15,15 +15,15 @@ export function Artifacts({ id, told }: { id: string; told: number }): JSX.Eleme
   const [files, setFiles] = useState<Artifact[] | null>(null);
   const [cursor, setCursor] = useState<string | null>(null);
   useEffect(() => {
-    let over = false;
-    api.artifacts(id, { path: folder }).then((page) => {
-      if (over) return;
+    const controller = new AbortController();
+    const { signal } = controller;
+    api.patiently(() => api.artifacts(id, { path: folder }, signal), signal, sayError).then((page) => {
       setFiles(page.artifacts);
       setCursor(page.next_cursor);
-    }, sayError);
-    return () => {
-      over = true;
-    };
+    }, (error: unknown) => {
+      if (!api.isAbort(error)) sayError(error);
+    });
+    return () => controller.abort();
   }, [id, folder, told]);
   const more = async (): Promise<void> => {
     const page = await api.artifacts(id, { path: folder, cursor });

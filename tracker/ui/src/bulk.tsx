@@ -5,6 +5,7 @@ import { useState } from "preact/hooks";
 import * as api from "./api";
 import { colorIndex } from "./colors";
 import { plural } from "./format";
+import { pooled } from "./pool";
 import { go, href, list, ROOT, set } from "./route";
 import { copy, Dialog, say, sayError } from "./ui";
 import type { Run } from "./wire";
@@ -32,7 +33,7 @@ export function BulkBar({ chosen, onDone, tenant }: Props): JSX.Element | null {
   const gone = runs.filter((run) => run.lifecycle === "deleted");
   const all = async (what: string, some: Run[], act: (id: string) => Promise<unknown>): Promise<void> => {
     try {
-      await each(some.map((run) => run.run_id), act);
+      await pooled(some.map((run) => run.run_id), AT_ONCE, act);
       say(`${what} ${plural(some.length, "run")}`);
     } catch (error) {
       sayError(error);
@@ -57,14 +58,6 @@ export function BulkBar({ chosen, onDone, tenant }: Props): JSX.Element | null {
       }} />}
     </div>
   );
-}
-
-/** A few at a time: a bulk of thousands must not take every connection. */
-async function each(ids: string[], act: (id: string) => Promise<unknown>): Promise<void> {
-  const waiting = [...ids];
-  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
-    for (let id = waiting.pop(); id; id = waiting.pop()) await act(id);
-  }));
 }
 
 function TagDialog({ onClose, onSave }: { onClose: () => void; onSave: (key: string, value: string) => void }): JSX.Element {

@@ -10,6 +10,7 @@ export const experiments = signal<Experiment[] | null>(null);
 export const tenants = signal<string[]>([]);
 export const problem = signal("");
 
+const RETRY_MS = 5_000;
 const VIEW = "stepwell.view.";
 
 export async function loadExperiments(): Promise<void> {
@@ -20,7 +21,9 @@ export async function loadExperiments(): Promise<void> {
     experiments.value = found;
     problem.value = "";
   } catch (error) {
-    if (tenant.peek() === asked) problem.value = (error as Error).message;
+    if (tenant.peek() !== asked) return;
+    problem.value = (error as Error).message;
+    if (api.isPassing(error)) setTimeout(() => problem.peek() && void loadExperiments(), RETRY_MS);
   }
 }
 

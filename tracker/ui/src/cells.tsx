@@ -46,7 +46,7 @@ function plain(
 }
 
 export const NAME: Column = {
-  ...plain("name", "Name", innerWidth < 600 ? 140 : 200, "attributes.name", (run) => (
+  ...plain("name", "Name", innerWidth < 600 ? 150 : 220, "attributes.name", (run) => (
     <a href={href(`/runs/${run.run_id}`)} title={run.description ? `${run.name}\n${run.description}` : run.name} tabIndex={-1}>{run.name || run.run_id}</a>
   ), (run) => run.name),
 };

@@ -8,10 +8,12 @@ import { csvOf, pngOf, save, svgOf } from "./export";
 import type { Range } from "./extent";
 import { exact, moment, plural, rounded } from "./format";
 import { lowerBound, type Group, type Line, type Path } from "./lines";
-import { highlighted, settings, setLogY, setZoom } from "./chartstate";
+import { highlighted, settings, setLogY, setZoom, zoomText } from "./chartstate";
 import { type Hovered, type HoveredBand, Plot, type Shown } from "./plot";
 import { param, set } from "./route";
 import { isSystem } from "./search";
+import type { Zoom } from "./zoom";
+import { nameOf } from "./tails";
 import { copy, Menu, sayError, Swatch, useKeys } from "./ui";
 
 export interface ChartRun {
@@ -43,7 +45,7 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
 
   useEffect(() => {
     plot.current = new Plot(element.current!, {
-      onZoom: (range: Range | null) => zoomTo(range, metric, shown.current),
+      onZoom: (range) => zoomTo(range && range[1] >= newestOf(data, runs, metric, shown.current!.x) ? [range[0], Infinity] : range, metric, shown.current),
       onHover: (points, bands, left, top) => {
         setHover(points.length || bands.length ? { points, bands, left, top } : null);
         highlighted.value = runs.length > 1 ? (points[0]?.path.line.runId ?? null) : null;
@@ -56,17 +58,20 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
     if (focused) data.want(metric, element.current!.clientWidth || innerWidth); // what fills the window waits for no observer
   }, [metric, data, focused]);
 
+  const covered = !focused && param("focus") !== ""; // by the one that fills the window
   useEffect(() => watch(element.current!, (width) => {
+    if (covered) return;
     data.want(metric, width);
     if (state.along) data.want(state.along, width);
-  }, (width, tall) => plot.current?.resize(width, tall)), [metric, data, state.along]);
+  }, (width, tall) => plot.current?.resize(width, tall)), [metric, data, state.along, covered]);
 
   useEffect(() => {
+    if (covered) return;
     const box = element.current!;
     plot.current!.resize(box.clientWidth, box.clientHeight);
     shown.current = shownOf(lines, metric);
     plot.current!.show(shown.current);
-  }, [lines, state, metric, runs]);
+  }, [lines, state, metric, runs, covered]);
 
   useSignalEffect(() => {
     plot.current?.highlight(highlighted.value);
@@ -80,14 +85,14 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
     highlighted.value = null;
   };
   return (
-    <figure class="chart" data-metric={metric} aria-label={`Chart of ${metric}`}>
+    <figure class="chart" data-metric={metric} aria-label={`Chart of ${metric}`} aria-busy={data.reading.value > 0}>
       <figcaption>
         <span class="chart-title" title={metric}>{metric}</span>
         <Note lines={lines} />
         <Tools metric={metric} runs={runs} plot={plot} shown={shown} focused={focused} />
       </figcaption>
       <div
-        class="plot" ref={element} style={{ height: `${height}px` }} data-points={lines.reduce((n, l) => n + l.columns.values.length, 0)}
+        class="plot" ref={element} style={{ height: `${height}px` }} data-lines={lines.length} data-points={lines.reduce((n, l) => n + l.columns.values.length, 0)}
         onMouseEnter={() => (plot.current!.active = true)} onMouseLeave={leave}
       />
       {hover && <Tooltip {...hover} single={runs.length === 1} width={element.current?.clientWidth ?? 0} />}
@@ -118,6 +123,21 @@ function isApart(metric: string, x: string): boolean {
   return x === "step" && isSystem(metric);
 }
 
+export function zoomOf(runs: ChartRun[], x: string, range: Range): Zoom {
+  return { x, range, starts: new Map(runs.map((run) => [run.runId, run.start])) };
+}
+
+/** Where the longest line ends: what is dragged over up to there goes on with whatever comes. */
+function newestOf(data: ChartData, runs: ChartRun[], metric: string, x: string): number {
+  const ends = runs.flatMap((run) => {
+    const { steps, times } = data.whole(nameOf(run.runId, metric)) ?? {};
+    if (!steps?.length) return [];
+    if (x === "step") return [steps.at(-1)!];
+    return x === "time" || x === "relative" ? [(times!.at(-1)! - (x === "time" ? 0 : run.start)) / 1000] : [Infinity];
+  });
+  return ends.length ? Math.max(...ends) : Infinity;
+}
+
 /** A stretch of the machine's own axis is one of time for everything else. */
 function zoomTo(range: Range | null, metric: string, shown: Shown | null): void {
   const line = shown?.lines[0];
@@ -126,8 +146,8 @@ function zoomTo(range: Range | null, metric: string, shown: Shown | null): void 
     return;
   }
   const { steps, times } = line.columns;
-  const seconds = range.map((step) => (times[Math.min(lowerBound(steps, step), times.length - 1)]! - line.start) / 1000);
-  set({ x: "relative", zoom: seconds.map((at) => at.toFixed(3)).join(",") });
+  const second = (step: number): string => ((times[Math.min(lowerBound(steps, step), times.length - 1)]! - line.start) / 1000).toFixed(3);
+  set({ x: "relative", zoom: zoomText(range, second) });
 }
 
 /** Tells when a chart is (nearly) in view, and its size. */

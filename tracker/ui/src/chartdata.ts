@@ -6,18 +6,27 @@
 import { signal, type Signal } from "@preact/signals";
 import * as api from "./api";
 import type { Columns } from "./columns";
-import { lowerBound } from "./lines";
+import { Detail, type Host } from "./detail";
+import type { Range } from "./extent";
 import type { PointsEvent } from "./live";
-import { isSystem } from "./search";
+import { parts, pooled } from "./pool";
+import { appended, emptyColumns, type Fresh, joined, lastStep, nameOf, newer, partsOf, tailLength } from "./tails";
 import { type Run, toNumber } from "./wire";
-import type { ZoomedSteps } from "./zoom";
+import type { Zoom } from "./zoom";
 
 const PAIRS = 2_000;
 /** Of a request: 26 bytes each, so that a hundred lines come in less than 2 MB. */
 const POINTS = 72_000;
+/** Runs of one request: of many lines the first are on the screen while the server reads the others. */
+const RUNS = 25;
+const AT_ONCE = 2;
+const TAILS_AT_ONCE = 4;
 const TAIL_MS = 100;
 const REFETCH_MS = 1_000;
 const RETRY_MS = 2_000;
+/** From so many lines on, live points are drawn a few times a second, not with every frame. */
+const CROWD = 20;
+const CROWD_MS = 400;
 
 /** What is to be read of a series: what comes after its last point, or all of it again. */
 interface Stale {
@@ -26,29 +35,26 @@ interface Stale {
   told: number;
 }
 
-interface Fresh {
-  step: number;
-  timestamp: number;
-  value: number;
-}
-
-export class ChartData {
+export class ChartData implements Host {
   /** Grows when a key has other points than before. */
   private readonly versions = new Map<string, Signal<number>>();
   private readonly columns = new Map<string, Columns>();
-  private readonly detail = new Map<string, Columns>();
+  private readonly detail = new Detail(this);
   private readonly wanted = new Map<string, number>();
   private readonly missing = new Set<string>();
   private readonly fresh = new Map<string, Fresh[]>();
   private readonly stale = new Map<string, Stale>();
   private controller = new AbortController();
-  private detailController = new AbortController();
-  private zoom: ZoomedSteps | null = null;
   private scheduled = false;
+  private appending = false;
+  /** Runs whose last values are to be compared with what is shown, once that has come. */
+  private behind: Run[] = [];
   private timer = 0;
   private retryTimer = 0;
   readonly error = signal("");
   readonly loading = signal(0);
+  /** Of these reads, the ones that charts wait for. */
+  readonly reading = signal(0);
   runIds: string[] = [];
 
   version(key: string): Signal<number> {
@@ -59,7 +65,15 @@ export class ChartData {
 
   get(runId: string, key: string): Columns | undefined {
     const name = nameOf(runId, key);
-    return (this.zoom && this.detail.get(name)) || this.columns.get(name);
+    return this.detail.get(name) ?? this.columns.get(name);
+  }
+
+  whole(name: string): Columns | undefined {
+    return this.columns.get(name);
+  }
+
+  widthOf(key: string): number {
+    return this.wanted.get(key) ?? 500;
   }
 
   all(): Iterable<Columns> {
@@ -94,7 +108,7 @@ export class ChartData {
 
   close(): void {
     this.controller.abort();
-    this.detailController.abort();
+    this.detail.close();
     clearTimeout(this.timer);
     clearTimeout(this.retryTimer);
   }
@@ -123,24 +137,42 @@ export class ChartData {
     const { signal } = this.controller;
     this.loading.value++;
     try {
-      const max_points = this.maxPoints(keys, this.runIds.length);
-      const found = await api.series({ run_ids: this.runIds, keys, max_points }, signal);
-      for (const one of found) this.columns.set(nameOf(one.runId, one.key), one);
-      this.error.value = "";
-      this.bump(keys);
-      if (this.zoom) void this.loadDetail(keys);
+      await this.inParts({ keys, run_ids: this.runIds }, signal, (found) => {
+        for (const one of found) this.columns.set(nameOf(one.runId, one.key), one);
+        this.bump(keys);
+      });
+      this.detail.load(keys);
     } catch (error) {
       if (this.failed(error)) for (const key of keys) this.missing.add(key);
     } finally {
       this.loading.value--;
     }
+    this.compare();
+  }
+
+  private async inParts(wanted: api.Wanted, signal: AbortSignal, take: (found: Columns[]) => void): Promise<void> {
+    const max_points = this.maxPoints(wanted.keys, wanted.run_ids.length);
+    this.reading.value++;
+    try {
+      await pooled(parts(wanted.run_ids, RUNS), AT_ONCE, async (run_ids) => {
+        const found = await this.series({ ...wanted, max_points, run_ids }, signal);
+        if (!signal.aborted) take(found);
+      });
+    } finally {
+      this.reading.value--;
+    }
+  }
+
+  readWithin(keys: string[], [start, end]: Range, signal: AbortSignal, take: (found: Columns[]) => void): Promise<void> {
+    const steps = { start_step: Math.floor(start), ...(Number.isFinite(end) ? { end_step: Math.ceil(end) } : {}) };
+    return this.inParts({ keys, run_ids: this.runIds, ...steps }, signal, take);
   }
 
   /** Says what went wrong; true where the same will be tried again in a moment. */
-  private failed(error: unknown): boolean {
+  failed(error: unknown): boolean {
     if (api.isAbort(error)) return false;
     this.error.value = (error as Error).message;
-    const passing = !(error instanceof api.ApiError) || error.problem.status >= 500 || error.problem.status === 429;
+    const passing = api.isPassing(error);
     if (passing) {
       this.retryTimer ||= window.setTimeout(() => {
         this.retryTimer = 0;
@@ -151,41 +183,12 @@ export class ChartData {
     return passing;
   }
 
-  /** Show the points between two steps as exactly as the pixels allow; null: all of them. */
-  setZoom(zoom: ZoomedSteps | null): void {
-    if (JSON.stringify(this.zoom) === JSON.stringify(zoom)) return;
-    this.zoom = zoom;
-    this.detailController.abort();
-    this.detailController = new AbortController();
-    const shown = new Set([...this.detail.values()].map((one) => one.key));
-    this.detail.clear();
-    this.bump(shown);
-    if (zoom) void this.loadDetail([...this.wanted.keys()]);
+  /** Show a stretch as exactly as the pixels allow; null: all there is. */
+  setZoom(zoom: Zoom | null): void {
+    this.detail.show(zoom);
   }
 
-  private async loadDetail(keys: string[]): Promise<void> {
-    await Promise.all([
-      this.loadWithin(keys.filter((key) => !isSystem(key)), this.zoom?.training),
-      this.loadWithin(keys.filter(isSystem), this.zoom?.system),
-    ]);
-  }
-
-  private async loadWithin(keys: string[], steps: [number, number] | null | undefined): Promise<void> {
-    if (!steps || !keys.length || !this.runIds.length) return;
-    const { signal } = this.detailController;
-    const [start_step, end_step] = [Math.floor(steps[0]), Math.ceil(steps[1])];
-    const max_points = this.maxPoints(keys, this.runIds.length);
-    const wanted = { run_ids: this.runIds, keys, max_points, start_step, end_step };
-    try {
-      const found = await api.series(wanted, signal);
-      for (const one of found) this.detail.set(nameOf(one.runId, one.key), one);
-      this.bump(keys);
-    } catch (error) {
-      if (!api.isAbort(error)) this.error.value = String((error as Error).message);
-    }
-  }
-
-  private bump(keys: Iterable<string>): void {
+  bump(keys: Iterable<string>): void {
     for (const key of keys) this.version(key).value++;
   }
 
@@ -202,7 +205,11 @@ export class ChartData {
         this.fresh.set(name, points);
       }
     }
-    if (this.fresh.size) requestAnimationFrame(() => this.appendFresh());
+    if (this.fresh.size && !this.appending) {
+      this.appending = true;
+      if (this.runIds.length > CROWD) setTimeout(() => this.appendFresh(), CROWD_MS);
+      else requestAnimationFrame(() => this.appendFresh());
+    }
     this.later(TAIL_MS);
   }
 
@@ -212,10 +219,18 @@ export class ChartData {
 
   /** What was logged between the first read and the first event is told by nobody, but by the last values of runs. */
   catchUp(runs: Run[]): void {
-    for (const { run_id, metrics } of runs) for (const key of this.wanted.keys()) {
+    this.behind = runs;
+    this.compare();
+  }
+
+  /** Not before everything that is on its way has come: else all of it would be asked for once more. */
+  private compare(): void {
+    if (this.loading.value || this.scheduled || this.missing.size) return;
+    for (const { run_id, metrics } of this.behind) for (const key of this.wanted.keys()) {
       const [told, known] = [toNumber(metrics[key]), this.columns.get(nameOf(run_id, key))?.values.at(-1)];
       if (told !== null && !Object.is(told, known)) this.spoil(nameOf(run_id, key), false, 0);
     }
+    this.behind = [];
     this.later(TAIL_MS);
   }
 
@@ -225,6 +240,7 @@ export class ChartData {
   }
 
   private appendFresh(): void {
+    this.appending = false;
     const touched = new Set<string>();
     for (const [name, points] of this.fresh) {
       const known = this.columns.get(name) ?? emptyColumns(name);
@@ -240,8 +256,8 @@ export class ChartData {
   /** A tail that has grown long is made buckets again. */
   private put(name: string, columns: Columns): void {
     this.columns.set(name, columns);
-    const tail = columns.steps.length - (columns.counts?.length ?? 0) * 4;
-    if (tail > (this.wanted.get(columns.key) ?? 500) * 4) this.spoil(name, true, 0);
+    this.detail.follow(name);
+    if (tailLength(columns) > this.widthOf(columns.key) * 4) this.spoil(name, true, 0);
   }
 
   private later(ms: number): void {
@@ -264,12 +280,13 @@ export class ChartData {
     }
     this.loading.value++;
     try {
-      await Promise.all([...byRun].map(([runId, keys]) => this.readTails(runId, new Map(keys))));
+      await pooled([...byRun], TAILS_AT_ONCE, ([runId, keys]) => this.readTails(runId, new Map(keys)));
     } catch (error) {
       if (this.failed(error)) for (const [name] of found) this.spoil(name, true, 0);
     } finally {
       this.loading.value--;
     }
+    this.compare();
     this.later(REFETCH_MS);
   }
 
@@ -281,78 +298,38 @@ export class ChartData {
       if (!all && end !== -Infinity) ends.set(key, end);
     }
     const whole = [...keys.keys()].filter((key) => !ends.has(key));
+    const grown = new Set<string>();
     if (ends.size) {
       const start_step = Math.min(...ends.values()) + 1;
       const tails = new Map((await this.read(runId, [...ends.keys()], start_step)).map((one) => [one.key, one]));
       for (const [key, end] of ends) {
-        const tail = after(tails.get(key), end);
+        const name = nameOf(runId, key);
+        const tail = newer(tails.get(key) ?? emptyColumns(name), end);
         if (!tail || tail.steps.length < keys.get(key)!.told) whole.push(key);
-        else if (tail.steps.length) this.put(nameOf(runId, key), joined(this.columns.get(nameOf(runId, key))!, tail));
+        else if (tail.steps.length) {
+          this.put(name, joined(this.columns.get(name)!, tail));
+          grown.add(key);
+        }
       }
     }
     if (whole.length) {
-      for (const one of await this.read(runId, whole, null)) this.columns.set(nameOf(runId, one.key), one);
+      for (const one of await this.read(runId, whole, null)) {
+        this.columns.set(nameOf(runId, one.key), one);
+        this.detail.again(one.key);
+        grown.add(one.key);
+      }
     }
-    this.bump(keys.keys());
+    this.bump(grown);
   }
 
   private read(runId: string, keys: string[], start_step: number | null): Promise<Columns[]> {
     const wanted = { run_ids: [runId], keys, max_points: this.maxPoints(keys, 1), start_step };
-    return api.series(wanted, this.controller.signal);
+    return this.series(wanted, this.controller.signal);
   }
-}
 
-function lastStep(columns: Columns | undefined): number {
-  return columns?.steps.length ? columns.steps[columns.steps.length - 1]! : -Infinity;
-}
-
-function nameOf(runId: string, key: string): string {
-  return `${runId} ${key}`;
-}
-
-function partsOf(name: string): [string, string] {
-  const at = name.indexOf(" ");
-  return [name.slice(0, at), name.slice(at + 1)];
-}
-
-function emptyColumns(name: string): Columns {
-  const [runId, key] = partsOf(name);
-  const none = new Float64Array();
-  return { runId, key, steps: none, times: none, values: none, counts: null, next: null };
-}
-
-function appended(known: Columns, points: Fresh[]): Columns {
-  points.sort((a, b) => a.step - b.step || a.timestamp - b.timestamp);
-  const add = (before: Float64Array, of: (point: Fresh) => number): Float64Array =>
-    concat(before, Float64Array.from(points, of));
-  return {
-    ...known,
-    steps: add(known.steps, (point) => point.step),
-    times: add(known.times, (point) => point.timestamp),
-    values: add(known.values, (point) => point.value),
-  };
-}
-
-/** The points of a tail that come after a step; undefined where it came in buckets. */
-function after(tail: Columns | undefined, step: number): Columns | undefined {
-  if (!tail) return emptyColumns(" ");
-  if (tail.counts) return undefined;
-  const from = lowerBound(tail.steps, step + 1);
-  return { ...tail, steps: tail.steps.subarray(from), times: tail.times.subarray(from), values: tail.values.subarray(from) };
-}
-
-function joined(known: Columns, tail: Columns): Columns {
-  return {
-    ...known,
-    steps: concat(known.steps, tail.steps),
-    times: concat(known.times, tail.times),
-    values: concat(known.values, tail.values),
-  };
-}
-
-function concat(a: Float64Array, b: Float64Array): Float64Array {
-  const out = new Float64Array(a.length + b.length);
-  out.set(a);
-  out.set(b, a.length);
-  return out;
+  private async series(wanted: api.Wanted, signal: AbortSignal): Promise<Columns[]> {
+    const found = await api.series(wanted, signal);
+    this.error.value = "";
+    return found;
+  }
 }

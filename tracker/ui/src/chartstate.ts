@@ -14,6 +14,7 @@ export interface ChartSettings {
   logX: boolean;
   /** Half-life of the mean, in percent of the axis. */
   smoothing: number;
+  /** Its upper end is Infinity where it goes on to the newest point. */
   zoom: Range | null;
   grouped: boolean;
   logY: (metric: string) => boolean;
@@ -27,7 +28,6 @@ const text = computed(() => NAMES.map((name) => query.value.getAll(name).join("\
 export const settings = computed<ChartSettings>(() => {
   void text.value;
   const x = query.peek().get("x") ?? "step";
-  const zoom = (query.peek().get("zoom") ?? "").split(",").map(Number);
   const all = query.peek().get("log") === "1";
   const others = new Set(query.peek().getAll("logy"));
   const smoothing = Number(query.peek().get("smooth") ?? 0);
@@ -36,14 +36,25 @@ export const settings = computed<ChartSettings>(() => {
     along: AXES.includes(x) ? "" : x,
     logX: query.peek().get("logx") === "1" && x !== "time",
     smoothing: smoothing > 0 && smoothing <= 50 ? smoothing : 0,
-    zoom: zoom.length === 2 && zoom.every(Number.isFinite) ? (zoom as Range) : null,
+    zoom: zoomIn(query.peek().get("zoom") ?? ""),
     grouped: Boolean(query.peek().get("group")),
     logY: (metric) => all !== others.has(metric),
   };
 });
 
+/** `900,1200`, or `900,` for everything from 900 on. */
+function zoomIn(text: string): Range | null {
+  const [, low, high] = /^([^,]+),([^,]*)$/.exec(text) ?? [];
+  const range: Range = [Number(low), high === "" ? Infinity : Number(high)];
+  return Number.isFinite(range[0]) && range[0] < range[1] ? range : null;
+}
+
 export function setZoom(range: Range | null): void {
-  set({ zoom: range ? range.map((n) => Number(n.toPrecision(10))).join(",") : null });
+  set({ zoom: range && zoomText(range, (at) => String(Number(at.toPrecision(10)))) });
+}
+
+export function zoomText(range: Range, text: (at: number) => string): string {
+  return range.map((at) => (Number.isFinite(at) ? text(at) : "")).join(",");
 }
 
 export function setLogY(metric: string, log: boolean): void {

@@ -1,7 +1,5 @@
 /** A run keeps its colour on every page, and a link carries it: `runs=<id>~<colour>`. */
 
-import { signal } from "@preact/signals";
-
 /** Told apart with any colour vision; after Paul Tol's qualitative schemes. */
 const LIGHT = [
   "#3b6fb5", "#d9483b", "#228833", "#b8860b", "#8a3a8f", "#1596a8", "#e07b1f", "#5b4fc4",
@@ -18,7 +16,6 @@ const KEPT = 2000;
 
 const chosen = new Map<string, number>(stored());
 let next = chosen.size;
-export const recolored = signal(0);
 
 function stored(): [string, number][] {
   try {

@@ -54,9 +54,10 @@ function copied({ buffer, byteOffset, byteLength }: DataView): ArrayBuffer {
   return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
 }
 
-type Item = string | number | boolean | null | DataView;
+export type Item = string | number | boolean | null | DataView;
 
-class Reader {
+/** As much of MessagePack as the columnar answers are made of. */
+export class Reader {
   private at = 0;
   private readonly view: DataView;
   private readonly text = new TextDecoder();

@@ -3,10 +3,10 @@
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo } from "preact/hooks";
 import { pythonOf } from "./bulk";
-import { type ChartRun, Focused } from "./chart";
+import { type ChartRun, Focused, zoomOf } from "./chart";
 import { settings } from "./chartstate";
 import { assign, colorIndex } from "./colors";
-import { chosenIds, CompareState, MOST_CHOSEN, searchText } from "./comparestate";
+import { chosenIds, CompareState, isSweep, MOST_CHOSEN, searchText } from "./comparestate";
 import { Difference } from "./difference";
 import { plural } from "./format";
 import { collate } from "./lines";
@@ -15,8 +15,8 @@ import { MetricGrid } from "./metricgrid";
 import { Parallel } from "./parallel";
 import { href, list, param, query, set, tenant } from "./route";
 import { Scatter } from "./scatter";
-import { keysOf } from "./search";
-import { stepsWithin } from "./zoom";
+import { byInterest, keysOf } from "./search";
+import { sweepOf } from "./sweep";
 import { copy } from "./ui";
 import type { Run } from "./wire";
 
@@ -37,19 +37,22 @@ export function Compare(): JSX.Element {
     if (charted.length) state.data.setRuns(charted.map((run) => run.runId));
   }, [charted]);
   const { zoom, x } = settings.value;
-  useEffect(() => state.data.setZoom(zoom && stepsWithin(state.data, charted, x, zoom)), [zoom?.join(), x, charted]);
+  useEffect(() => state.data.setZoom(zoom && zoomOf(charted, x, zoom)), [zoom?.join(), x, charted]);
+  const found = state.sweep.value;
+  const sweep = useMemo(() => (param("runs") && off.size ? sweepOf(shown) : found), [found, shown]);
+  const size = isSweep() ? (sweep?.size ?? 0) : all.length;
   useEffect(() => {
-    document.title = `${plural(all.length, "run")} compared · Stepwell`;
-  }, [all.length]);
+    document.title = `${plural(size, "run")} compared · Stepwell`;
+  }, [size]);
   const metrics = useMemo(() => [...new Set(shown.slice(0, MOST_CHARTED).flatMap((run) => Object.keys(run.metrics)).concat(state.moreKeys.value))].sort(collate), [shown, state.moreKeys.value]);
   const tab = param("tab");
   const legend = param("group") ? <GroupLegend runs={charted} /> : <Legend runs={all.slice(0, MOST_CHARTED)} off={off} />;
-  const ids = all.map((run) => run.run_id);
+  const ids = isSweep() && sweep ? Array.from({ length: Math.min(size, MOST_CHOSEN) }, (_, place) => sweep.id(place)) : all.map((run) => run.run_id);
   return (
     <section class="compare" aria-label="Compare runs">
       <div class="row wrap head-line">
-        <h1>{state.loading.value && !all.length ? "Reading runs…" : plural(all.length, "run")}</h1>
-        {state.total.value > all.length && <span class="warning">the first {all.length.toLocaleString("en-US")} of {state.total.value.toLocaleString("en-US")}</span>}
+        <h1>{state.loading.value && !size ? "Reading runs…" : plural(size, "run")}</h1>
+        {size > 0 && state.total.value > size && <span class="warning">the first {size.toLocaleString("en-US")} of {state.total.value.toLocaleString("en-US")}</span>}
         {tab === "" && shown.length > MOST_CHARTED && <span class="warning">the first {MOST_CHARTED} are drawn</span>}
         {state.error.value && <span class="warning" role="alert">{state.error.value}</span>}
         <span class="space" />
@@ -61,10 +64,10 @@ export function Compare(): JSX.Element {
       </nav>
       {tab === "" && legend}
       {tab === "" && <MetricGrid metrics={metrics} data={state.data} runs={charted} extra={<Grouping runs={all} />} />}
-      {!all.length && !state.loading.value && <p class="quiet pad">No run matches. <a href={href("/")}>All runs</a></p>}
+      {!size && !state.loading.value && <p class="quiet pad">No run matches. <a href={href("/")}>All runs</a></p>}
       {tab === "params" && shown.length > 0 && <Difference runs={shown} />}
-      {tab === "parallel" && shown.length > 0 && <Parallel runs={shown} />}
-      {tab === "scatter" && shown.length > 0 && <Scatter runs={shown} />}
+      {tab === "parallel" && sweep && size > 0 && <Parallel sweep={sweep} metrics={byInterest([...metrics])} loading={state.loading.value} />}
+      {tab === "scatter" && sweep && size > 0 && <Scatter sweep={sweep} metrics={byInterest([...metrics])} loading={state.loading.value} />}
       <Focused data={state.data} runs={charted}>{legend}</Focused>
     </section>
   );

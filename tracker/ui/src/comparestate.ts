@@ -1,28 +1,34 @@
 /** Which runs a comparison is of: chosen ones (`runs=`), or all that a search finds; followed live. */
 
-import { signal } from "@preact/signals";
+import { batch, signal } from "@preact/signals";
 import * as api from "./api";
 import { ChartData } from "./chartdata";
 import { adopt } from "./colors";
 import { follow, type PointsEvent } from "./live";
 import { list, param } from "./route";
 import { keysOf, mainMetric, quoted } from "./search";
+import { sweepOf, type Sweep } from "./sweep";
 import type { Run } from "./wire";
 
 export const MOST_CHOSEN = 200;
 const FEW = 12;
 const PAGE = 1_000;
-/** Of a sweep: enough to tell its keys, and to be on the screen at once. */
-const FIRST = 200;
-const MOST_FOUND = 10_000;
+/** Of a sweep: enough to tell its keys. */
+const FIRST = 100;
 const MOST_PARAMS = 60;
-const AT_ONCE = 4;
+/** That the server takes. */
+const MOST_KEYS = 100;
+const SOON_MS = 500;
+/** A sweep is read again as a whole. */
+const SWEEP_SOON_MS = 10_000;
 const MOST_WIDE = 4;
 const MOST_CAUGHT_UP = 100;
 
 export class CompareState {
   readonly data = new ChartData();
   readonly runs = signal<Run[]>([]);
+  /** The same runs as columns, where the page shows them as a whole; of so many that `runs` are but the first. */
+  readonly sweep = signal<Sweep | null>(null);
   /** What runs have beyond the keys that a list of runs carries. */
   readonly moreKeys = signal<string[]>([]);
   readonly total = signal(0);
@@ -32,6 +38,8 @@ export class CompareState {
   private timer = 0;
   /** Events come, and what was logged before the first of them may be missing. */
   private followed = false;
+  private ids = new Set<string>();
+  private idsOf: Sweep | null = null;
 
   open(): () => void {
     let first = true;
@@ -42,9 +50,8 @@ export class CompareState {
       this.catchUp();
     }, ({ kind, data }) => {
       if (kind === "points") this.data.onPoints(data as unknown as PointsEvent);
-      const ours = this.runs.value.some((run) => run.run_id === data.run_id);
-      if (ours && kind !== "points" && kind !== "console") this.soon();
-      if (ours && kind === "points" && (data as unknown as PointsEvent).series.some(({ key }) => !this.knows(key))) this.soon();
+      if (kind === "console" || !this.shows(data.run_id ?? "")) return;
+      if (kind !== "points" || isSweep() || (data as unknown as PointsEvent).series.some(({ key }) => !this.knows(key))) this.soon();
     });
     return () => {
       end();
@@ -66,6 +73,19 @@ export class CompareState {
     });
   }
 
+  private shows(id: string): boolean {
+    return this.runs.value.some((run) => run.run_id === id) || (isSweep() && this.sweepIds().has(id));
+  }
+
+  private sweepIds(): Set<string> {
+    const sweep = this.sweep.value;
+    if (this.idsOf !== sweep) {
+      this.idsOf = sweep;
+      this.ids = new Set(Array.from({ length: sweep?.size ?? 0 }, (_, place) => sweep!.id(place)));
+    }
+    return this.ids;
+  }
+
   private knows(key: string): boolean {
     return this.runs.value.some((run) => key in run.metrics);
   }
@@ -74,7 +94,7 @@ export class CompareState {
     this.timer ||= window.setTimeout(() => {
       this.timer = 0;
       void this.fetch();
-    }, 500);
+    }, isSweep() ? SWEEP_SOON_MS : SOON_MS);
   }
 
   async fetch(): Promise<void> {
@@ -83,7 +103,7 @@ export class CompareState {
     const { signal } = this.controller;
     this.loading.value = true;
     try {
-      this.runs.value = param("runs") ? await this.chosen() : await this.found();
+      await api.patiently(() => this.read(), signal, (error) => (this.error.value = error.message));
       this.loading.value = false;
       this.error.value = "";
       this.catchUp();
@@ -94,13 +114,20 @@ export class CompareState {
     if (!signal.aborted) this.loading.value = false;
   }
 
+  private async read(): Promise<void> {
+    if (param("runs")) this.runs.value = await this.chosen();
+    else if (!isSweep()) this.runs.value = await this.found();
+    else await this.foundSweep();
+    if (isSweep() && param("runs")) this.sweep.value = sweepOf(this.runs.value);
+  }
+
   private async chosen(): Promise<Run[]> {
     const wanted = chosenIds();
     if (wanted.length > FEW) return this.many(wanted);
     const found = await Promise.allSettled(wanted.map((id) => api.run(id, this.controller.signal)));
-    const failed = found.find((one) => one.status === "rejected");
+    const failed = found.flatMap((one) => (one.status === "rejected" ? [one.reason as Error] : []));
     const runs = found.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-    if (failed && !runs.length) throw failed.reason;
+    if (failed.some(api.isPassing) || (failed.length && !runs.length)) throw failed.find(api.isPassing) ?? failed[0]!;
     this.total.value = runs.length;
     return runs;
   }
@@ -126,28 +153,26 @@ export class CompareState {
     return page.runs.sort((a, b) => places.get(a.run_id)! - places.get(b.run_id)!);
   }
 
-  /** The newest at once; for what shows a sweep as a whole, then all of them, with only the keys it shows. */
+  private search(): api.Search {
+    return { experiment_id: param("experiment"), filter: param("q"), lifecycle: param("lifecycle") };
+  }
+
   private async found(): Promise<Run[]> {
+    const page = await api.runs({ ...this.search(), limit: PAGE }, this.controller.signal);
+    this.total.value = page.total ?? page.runs.length;
+    return page.runs;
+  }
+
+  /** The newest tell which keys there are; then all at once, each key as one column. */
+  private async foundSweep(): Promise<void> {
     const { signal } = this.controller;
-    const limit = isSweep() ? FIRST : PAGE;
-    const search = { experiment_id: param("experiment"), filter: param("q"), lifecycle: param("lifecycle"), limit };
-    const first = await api.runs(search, signal);
-    this.total.value = first.total ?? first.runs.length;
-    if (!isSweep() || this.total.value <= limit) return first.runs;
-    if (!this.runs.value.length) this.runs.value = first.runs;
-    const keys = neededKeys(first.runs);
-    const offsets: number[] = [];
-    for (let offset: number = limit; offset < Math.min(this.total.value, MOST_FOUND); offset += PAGE) offsets.push(offset);
-    const found = new Map(first.runs.map((run) => [run.run_id, run]));
-    const pages = new Map<number, Run[]>();
-    const reader = async (): Promise<void> => {
-      for (let offset = offsets.shift(); offset !== undefined; offset = offsets.shift()) {
-        pages.set(offset, (await api.runs({ ...search, offset, limit: PAGE, keys, total: "false" }, signal)).runs);
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, reader));
-    for (const [, runs] of [...pages].sort(([a], [b]) => a - b)) for (const run of runs) if (!found.has(run.run_id)) found.set(run.run_id, run);
-    return [...found.values()];
+    const first = await api.runs({ ...this.search(), limit: FIRST, total: "false" }, signal);
+    const sweep = first.next_cursor === null ? sweepOf(first.runs) : await api.sweep({ ...this.search(), keys: neededKeys(first.runs) }, signal);
+    batch(() => {
+      this.total.value = sweep.total;
+      this.runs.value = first.runs;
+      this.sweep.value = sweep;
+    });
   }
 }
 
@@ -163,7 +188,8 @@ export function chosenIds(): string[] {
 
 const SWEEPS = ["parallel", "scatter"];
 
-function isSweep(): boolean {
+/** Whether the page shows runs as a whole. */
+export function isSweep(): boolean {
   return SWEEPS.includes(param("tab"));
 }
 
@@ -176,5 +202,5 @@ export function searchText(): string {
 function neededKeys(runs: Run[]): string[] {
   const { params, metrics } = keysOf(runs);
   const named = [...list("axis"), param("sx"), param("sy")].flatMap((id) => /^(?:params|metrics)\.(.+)$/s.exec(id)?.[1] ?? []);
-  return [...new Set([...params.slice(0, MOST_PARAMS), mainMetric(metrics), ...named])].filter(Boolean);
+  return [...new Set([...params.slice(0, MOST_PARAMS), mainMetric(metrics), ...named])].filter(Boolean).slice(0, MOST_KEYS);
 }

@@ -21,7 +21,8 @@ export function Console({ id, told }: { id: string; told: number }): JSX.Element
   const atEnd = useRef(true);
   useEffect(() => {
     const controller = new AbortController();
-    api.console_(id, { tail, limit: tail }, controller.signal).then((page) => {
+    const { signal } = controller;
+    api.patiently(() => api.console_(id, { tail, limit: tail }, signal), signal, sayError).then((page) => {
       setLines(page.lines);
       setTotal(page.total);
     }, (error) => {

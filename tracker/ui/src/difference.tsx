@@ -24,7 +24,7 @@ export function Difference({ runs }: { runs: Run[] }): JSX.Element {
     <div class="pad">
       <div class="toolbar">
         <label><input type="checkbox" checked={all} onChange={(event) => set({ same: event.currentTarget.checked ? "1" : null })} /> Show what is the same ({same})</label>
-        <span class="quiet">Tinted: not what most of them have. Bold: the best.</span>
+        <span class="quiet">In colour: not what most of them have. Bold: the best.</span>
         {runs.length > RUNS && <span class="warning">the first {RUNS} runs</span>}
       </div>
       <div class="scroll" tabIndex={0} role="region" aria-label="Parameters side by side">
@@ -33,7 +33,7 @@ export function Difference({ runs }: { runs: Run[] }): JSX.Element {
             <tr><td />{some.map((run) => <th scope="col" key={run.run_id}><Swatch color={colorIndex(run.run_id)} /> <a href={href(`/runs/${run.run_id}`)}>{run.name}</a></th>)}</tr>
           </thead>
           <Part name="Parameters" keys={params} runs={some} of={(run, key) => run.params[key]} />
-          <Part name="Tags" keys={tags} runs={some} of={(run, key) => run.tags[key]} />
+          {tags.length > 0 && <Part name="Tags" keys={tags} runs={some} of={(run, key) => run.tags[key]} />}
           <tbody>
             <tr class="part"><th scope="rowgroup" colSpan={some.length + 1}>Last values</th></tr>
             {keys.metrics.slice(0, 200).map((key) => <Metric key={key} name={key} runs={some} />)}
@@ -87,7 +87,7 @@ function Metric({ name, runs }: { name: string; runs: Run[] }): JSX.Element {
   return (
     <tr>
       <th scope="row">{name}</th>
-      {values.map((value, i) => <td key={runs[i]!.run_id} class={`number${value !== null && value === best ? " best" : ""}`} title={[exact(value), mark(value)].filter(Boolean).join(", ")}>{rounded(value)}</td>)}
+      {values.map((value, i) => <td key={runs[i]!.run_id} class={value !== null && value === best ? "best" : ""} title={[exact(value), mark(value)].filter(Boolean).join(", ")}>{rounded(value)}</td>)}
     </tr>
   );
 }

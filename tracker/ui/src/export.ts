@@ -95,11 +95,11 @@ export async function csvOf(metric: string, runs: { runId: string; label: string
   return new Blob(parts, { type: "text/csv" });
 }
 
-function escaped(text: string): string {
+export function escaped(text: string): string {
   return text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`).replace(/[\0-\x08\x0b\x0c\x0e-\x1f]/g, "");
 }
 
-function fixed(value: number): string {
+export function fixed(value: number): string {
   return value.toFixed(2);
 }
 

@@ -7,7 +7,7 @@ export function rounded(value: number | null): string {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e7) return minus(value.toLocaleString("en-US"));
-  if (size >= 1e6 || size < 1e-4) return minus(value.toExponential(3).replace("e+", "e"));
+  if (size >= 1e6 || size < 1e-4) return minus(value.toExponential(3).replace(/\.?0+e/, "e").replace("e+", "e"));
   return minus(size >= 1000 ? value.toFixed(1) : value.toPrecision(4));
 }
 

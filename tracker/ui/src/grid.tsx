@@ -11,7 +11,7 @@ import { Swatch } from "./ui";
 import type { Run } from "./wire";
 
 const ROW = 30;
-const CHECK = 64;
+const CHECK = 36;
 
 interface Props {
   table: Table;
@@ -90,9 +90,8 @@ function RowCells({ run, table, columns, chosen, onChoose, shown, place }: RowPr
       <div class="grid-fixed" role="presentation">
         <span role="gridcell" class="check">
           <input type="checkbox" aria-label={`Choose ${run.name}`} checked={is} onClick={(event) => onChoose(run, event.shiftKey)} tabIndex={-1} />
-          {(is || known(run.run_id)) && <Swatch color={colorIndex(run.run_id)} />}
         </span>
-        <span role="gridcell" class="name" style={{ width: `${NAME.width}px` }}>{NAME.cell(run, table)}</span>
+        <span role="gridcell" class="name" style={{ width: `${NAME.width}px` }}>{NAME.cell(run, table)}{(is || known(run.run_id)) && <Swatch color={colorIndex(run.run_id)} />}</span>
       </div>
       {shown.map((i) => (
         <span key={columns[i]!.id} role="gridcell" class={`cell${columns[i]!.numeric ? " number" : ""}`} style={place(i)}>

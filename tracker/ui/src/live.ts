@@ -23,6 +23,8 @@ export interface LiveEvent {
 
 export const connected = signal<"live" | "connecting" | "lost" | "paused" | "off">("off");
 const RETRY_MS = 2000;
+/** The server says something every 15 s; after three times that the connection is a dead one. */
+const SILENT_MS = 45_000;
 
 /**
  * Calls `fetchAll` whenever everything must be read again (at first, and after a reset), and `onEvent`
@@ -64,9 +66,11 @@ export function follow(
 
   async function read(answer: Response): Promise<void> {
     const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
+    const connection = current;
     let rest = "";
     for (;;) {
-      const { done, value } = await reader.read();
+      const silence = setTimeout(() => connection?.abort(), SILENT_MS);
+      const { done, value } = await reader.read().finally(() => clearTimeout(silence));
       if (done) return;
       const blocks = (rest + value).split("\n\n");
       rest = blocks.pop() ?? "";

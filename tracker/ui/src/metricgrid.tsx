@@ -17,7 +17,7 @@ interface Props {
 }
 
 const SHOWN = 24;
-const NO_PREFIX = "no prefix";
+const NO_PREFIX = "other";
 
 /** Keys by what stands before their last slash; the group of what is most watched first. */
 export function groupsOf(metrics: string[]): [string, string[]][] {

@@ -33,6 +33,7 @@ export interface HoveredBand {
 }
 
 interface Hooks {
+  /** Null: everything. */
   onZoom(range: Range | null): void;
   onHover(points: Hovered[], bands: HoveredBand[], left: number, top: number): void;
 }
@@ -42,6 +43,8 @@ const WHOLE = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => 
 const LETTER = 6.6;
 /** Pixels to both sides of the pointer where points are pointed at. */
 const COLUMNS = 2;
+/** Pixels within which a drag has reached the end of the axis. */
+const EDGE = 3;
 
 /** The labels of a y axis are given what they need, within reason. */
 function roomFor(_: uPlot, labels: string[] | null): number {
@@ -81,23 +84,30 @@ export class Plot {
       before.logX === shown.logX && before.smoothing === shown.smoothing &&
       before.grouped === shown.grouped;
     if (!same) {
-      this.paths = shown.lines.map((line) => pathOf(line, shown.x, shown.logX));
-      for (const path of this.paths) path.smooth = smoothed(path, shown.smoothing);
+      this.paths = this.pathsOf(shown, before);
       this.bands = shown.grouped ? bandsOf(this.paths) : [];
     }
-    this.xRange = shown.zoom ?? xExtent(this.paths);
+    this.xRange = xRangeOf(shown.zoom, xExtent(this.paths));
     this.yRange = yExtent(this.paths, this.bands, this.xRange, shown.logY);
     this.draw();
+  }
+
+  /** Of a hundred lines those are made anew that have other points than before. */
+  private pathsOf(shown: Shown, before: Shown | null): Path[] {
+    const alike = before && before.x === shown.x && before.logX === shown.logX && before.smoothing === shown.smoothing;
+    const known = new Map(alike ? this.paths.map((path) => [path.line.columns, path]) : []);
+    return shown.lines.map((line) => {
+      const same = known.get(line.columns);
+      if (same && same.line.along === line.along && same.line.start === line.start) return { ...same, line };
+      const path = pathOf(line, shown.x, shown.logX);
+      path.smooth = smoothed(path, shown.smoothing);
+      return path;
+    });
   }
 
   destroy(): void {
     this.u?.destroy();
     this.u = this.above = null;
-  }
-
-  recolor(): void {
-    this.destroy();
-    this.draw();
   }
 
   private draw(): void {
@@ -232,7 +242,8 @@ export class Plot {
   private select(u: uPlot): void {
     if (u.select.width < 4) return;
     const [left, width] = [u.select.left, u.select.width];
-    const range: Range = [u.posToVal(left, "x"), u.posToVal(left + width, "x")];
+    const atEdge = left + width >= u.over.clientWidth - EDGE;
+    const range: Range = [u.posToVal(left, "x"), atEdge ? this.xRange[1] : u.posToVal(left + width, "x")];
     u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
     this.hooks.onZoom(range);
   }
@@ -280,6 +291,12 @@ export class Plot {
     found.sort((a, b) => a.distance - b.distance);
     this.hooks.onHover(found, [], left, top);
   }
+}
+
+/** A zoom without an end goes on to the newest point. */
+function xRangeOf(zoom: Range | null, whole: Range): Range {
+  if (!zoom || Number.isFinite(zoom[1])) return zoom ?? whole;
+  return [zoom[0], whole[1] > zoom[0] ? whole[1] : zoom[0] + 1];
 }
 
 function bandPlace(band: Band, x: number): number {

@@ -8,7 +8,7 @@ import { compareHref, pythonOf } from "./bulk";
 import { experimentName } from "./catalog";
 import { ChartData } from "./chartdata";
 import { settings } from "./chartstate";
-import { Focused, type ChartRun } from "./chart";
+import { Focused, zoomOf, type ChartRun } from "./chart";
 import { colorIndex } from "./colors";
 import { Console } from "./console";
 import { Details } from "./details";
@@ -18,7 +18,6 @@ import { MetricGrid } from "./metricgrid";
 import { go, href, param, tenant } from "./route";
 import { RunState } from "./runstate";
 import { byInterest, keyed, lessIsBetter, mainMetric } from "./search";
-import { stepsWithin } from "./zoom";
 import { copy, Editable, isStale, Menu, say, sayError, Status, Swatch, useKeys } from "./ui";
 import type { Run, SeriesSummary } from "./wire";
 import { toNumber } from "./wire";
@@ -37,7 +36,7 @@ export function RunPage({ id }: { id: string }): JSX.Element {
     [id, run?.name, run?.start_time],
   );
   const { zoom, x } = settings.value;
-  useEffect(() => data.setZoom(zoom && stepsWithin(data, runs, x, zoom)), [zoom?.join(), x, runs]);
+  useEffect(() => data.setZoom(zoom && zoomOf(runs, x, zoom)), [zoom?.join(), x, runs]);
   useEffect(() => {
     document.title = `${run?.name ?? "Run"} · Stepwell`;
   }, [run?.name]);

@@ -111,7 +111,7 @@ function learn(experiment: string, setKeys: (keys: Keys) => void, setEmpty: (emp
     const oldest = await api.runs({ ...search, order_by: "attributes.start_time ASC" }, controller.signal);
     setKeys(joined(newest, keysOf(oldest.runs)));
   };
-  read().catch((error: unknown) => {
+  api.patiently(read, controller.signal, sayError).catch((error: unknown) => {
     if (!api.isAbort(error)) sayError(error);
   });
   return () => controller.abort();

@@ -46,9 +46,11 @@ export class RunState {
     this.controller = new AbortController();
     const { signal } = this.controller;
     try {
-      this.run.value = await api.run(this.id, signal);
-      this.error.value = null;
-      await this.fetchSeries(signal);
+      await api.patiently(async () => {
+        this.run.value = await api.run(this.id, signal);
+        this.error.value = null;
+        await this.fetchSeries(signal);
+      }, signal, (error) => (this.error.value = error));
     } catch (error) {
       if (!api.isAbort(error)) this.error.value = error as Error;
     }

@@ -1,52 +1,78 @@
-/** A parameter (or metric) against a metric, a point a run; and which parameters matter for it. */
+/** A parameter (or metric) against a metric, a dot a run; and which parameters matter for it. */
 
-import type { EChartsCoreOption } from "echarts/core";
 import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
-import { axisIds, axisOf, importance, type Axis, type Importance } from "./axes";
-import { exact, plural, tick } from "./format";
+import { axisOf, importance, type Axis, type Importance } from "./axes";
+import { exact, plural } from "./format";
 import { go, href, param, set } from "./route";
+import { across as acrossOf, BOTTOM, dotNear, dotsOf, LEFT, markDot, paintDots, RIGHT, svgOf, ticksOf, TOP, up } from "./scatterdots";
 import { mainMetric } from "./search";
-import { FAMILY, inkOf, SweepChart } from "./sweepchart";
-import type { Run } from "./wire";
+import { hasAll, keysIn, type Sweep } from "./sweep";
+import { SweepChart, type Size } from "./sweepchart";
+import { useHeld } from "./ui";
 
-const HEIGHT = Math.min(800, Math.max(420, innerHeight - 300));
+const HEIGHT = Math.min(800, Math.max(420, innerHeight - 270));
 const RANKED = 40;
-/** Pixels over which the runs of a category are strewn, so that each is seen. */
-const JITTER = 60;
+const MOST_METRICS = 300;
 
-export function Scatter({ runs }: { runs: Run[] }): JSX.Element {
-  const ids = useMemo(() => axisIds(runs), [runs]);
-  const metric = param("sy") || `metrics.${mainMetric(ids.metrics)}`;
-  const y = useMemo(() => axisOf(metric, runs), [metric, runs]);
-  const ranked = useMemo(() => ids.params.map((key) => importance(axisOf(`params.${key}`, runs), y)).sort((a, b) => b.strength - a.strength), [ids, y]);
-  const against = param("sx") || ranked[0]?.axis.id || metric;
-  const x = useMemo(() => axisOf(against, runs), [against, runs]);
-  const whole = useMemo(() => runs.flatMap((_, i) => (Number.isFinite(x.values[i]) && Number.isFinite(y.values[i]) ? [i] : [])), [x, y]);
-  const option = useMemo(() => optionOf(x, y, whole), [x, y, whole]);
+interface Props {
+  sweep: Sweep;
+  /** All that there are; few of them have been read. */
+  metrics: string[];
+  loading: boolean;
+}
+
+export function Scatter({ sweep, metrics, loading }: Props): JSX.Element {
+  const ids = useMemo(() => keysIn(sweep), [sweep]);
+  const chosen = [param("sy") || `metrics.${mainMetric(ids.metrics)}`, param("sx")];
+  const [metric, across] = useHeld(chosen, !loading || hasAll(sweep, chosen.filter(Boolean))) as [string, string];
+  const y = useMemo(() => axisOf(metric, sweep), [metric, sweep]);
+  const ranked = useMemo(() => ids.params.map((key) => importance(axisOf(`params.${key}`, sweep), y)).sort((a, b) => b.strength - a.strength), [ids, y]);
+  const against = across || ranked[0]?.axis.id || metric;
+  const x = useMemo(() => axisOf(against, sweep), [against, sweep]);
+  const dots = useMemo(() => dotsOf(x, y, sweep.size), [x, y, sweep]);
   const [near, setNear] = useState(-1);
+  const paint = useMemo(() => (pen: CanvasRenderingContext2D, size: Size) => paintDots(pen, size, x, y, dots), [x, y, dots]);
+  const mark = useMemo(() => (near < 0 ? null : (pen: CanvasRenderingContext2D, size: Size) => markDot(pen, size, x, dots, near)), [x, dots, near]);
   const choices = (value: string, name: string, all: string[]): JSX.Element => (
     <select aria-label={name} value={value} onChange={(event) => set({ [name === "Across" ? "sx" : "sy"]: event.currentTarget.value })}>
       {[...new Set([value, ...all])].map((id) => <option key={id} value={id}>{id}</option>)}
     </select>
   );
-  const metrics = ids.metrics.slice(0, 300).map((key) => `metrics.${key}`);
-  const run = runs[near];
+  const all = metrics.slice(0, MOST_METRICS).map((key) => `metrics.${key}`);
+  const run = near < 0 || near >= dots.runs.length ? -1 : dots.runs[near]!;
   return (
     <div class="pad two">
       <section aria-label="Scatter">
         <div class="toolbar">
-          {choices(metric, "Up", metrics)} <span class="quiet">against</span> {choices(against, "Across", [...ids.params.map((key) => `params.${key}`), ...metrics])}
-          <span class="quiet">{plural(whole.length, "run")}</span>
+          {choices(metric, "Up", all)} <span class="quiet">against</span> {choices(against, "Across", [...ids.params.map((key) => `params.${key}`), ...all])}
+          <span class="quiet">{plural(dots.runs.length, "run")}</span>
         </div>
         <SweepChart
-          name={`${y.title}-against-${x.title}`} label={`${y.title} against ${x.title}`} height={HEIGHT} option={option}
-          onPoint={(place) => setNear(place < 0 ? -1 : whole[place]!)} onPick={(place) => go(href(`/runs/${runs[whole[place]!]!.run_id}`))}
+          name={`${y.title}-against-${x.title}`} label={`${y.title} against ${x.title}`} height={HEIGHT} paint={paint} mark={mark}
+          svg={(size) => svgOf(size, x, y, dots)} axes={(size) => <Axes size={size} x={x} y={y} />}
+          onMove={(left, top, size) => setNear(dotNear(x, dots, size, left, top))} onLeave={() => setNear(-1)}
+          onPick={() => run >= 0 && go(href(`/runs/${sweep.id(run)}`))}
         />
-        <p class="reading">{run ? <><b>{run.name}</b> {x.title} {x.categories ? x.categories[x.values[near]!] : exact(x.values[near]!)} · {y.title} {exact(y.values[near]!)}</> : " "}</p>
+        <p class="reading">{run >= 0 ? <><b>{sweep.name(run)}</b> {x.title} {x.categories ? x.categories[x.values[run]!] : exact(x.values[run]!)} · {y.title} {exact(y.values[run]!)}</> : " "}</p>
       </section>
-      <Ranking ranked={ranked} y={y} runs={runs.length} against={against} />
+      <Ranking ranked={ranked} y={y} runs={sweep.size} against={against} />
     </div>
+  );
+}
+
+function Axes({ size, x, y }: { size: Size; x: Axis; y: Axis }): JSX.Element {
+  const { width, height } = size;
+  const [middle, side] = [(LEFT + width - RIGHT) / 2, (TOP + height - BOTTOM) / 2];
+  const name = (axis: Axis): string => axis.title + (axis.log ? " (log)" : "");
+  return (
+    <g class="axis">
+      <line x1={LEFT} y1={height - BOTTOM} x2={width - RIGHT} y2={height - BOTTOM} />
+      {ticksOf(y, height - TOP - BOTTOM, 48).map(({ text, share }) => <text key={text} x={LEFT - 8} y={up(share, size) + 4} text-anchor="end">{text}</text>)}
+      {ticksOf(x, width - LEFT - RIGHT, 80).map(({ text, share }) => <text key={text} x={acrossOf(share, size)} y={height - BOTTOM + 16} text-anchor="middle">{text.length > 14 ? `${text.slice(0, 13)}…` : text}</text>)}
+      <text class="axis-name" x={middle} y={height - 10} text-anchor="middle">{name(x)}</text>
+      <text class="axis-name metric" transform={`translate(14 ${side}) rotate(-90)`} text-anchor="middle">{name(y)}</text>
+    </g>
   );
 }
 
@@ -74,28 +100,4 @@ function Ranking({ ranked, y, runs, against }: { ranked: Importance[]; y: Axis; 
 
 function signed(value: number): string {
   return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
-}
-
-function optionOf(x: Axis, y: Axis, whole: number[]): EChartsCoreOption {
-  const { text, quiet, grid, accent } = inkOf();
-  const axis = (of: Axis, across: boolean): object => ({
-    ...(of.categories ? { type: "category", data: of.categories, ...(across ? { jitter: JITTER, jitterOverlap: true } : {}) } : { type: of.log ? "log" : "value", scale: true }),
-    name: of.title + (of.log ? " (log)" : ""), nameLocation: "middle", nameGap: across ? 28 : 52,
-    nameTextStyle: { color: text, fontSize: 12 },
-    axisLine: { show: across, onZero: false, lineStyle: { color: quiet } }, axisTick: { show: false },
-    splitLine: { show: true, lineStyle: { color: grid } },
-    axisLabel: { color: quiet, fontSize: 11, hideOverlap: true, ...(of.categories ? {} : { formatter: (value: number) => tick(value) }) },
-  });
-  return {
-    animation: false,
-    textStyle: { fontFamily: FAMILY },
-    grid: { left: 76, right: 40, top: 14, bottom: 48 },
-    xAxis: axis(x, true), yAxis: axis(y, false),
-    series: [{
-      type: "scatter", symbolSize: 7, progressive: 0,
-      itemStyle: { color: accent, opacity: Math.max(0.25, Math.min(0.85, 200 / Math.max(1, whole.length))) },
-      emphasis: { scale: 2, itemStyle: { opacity: 1 } },
-      data: whole.map((i) => [x.values[i]!, y.values[i]!]),
-    }],
-  };
 }

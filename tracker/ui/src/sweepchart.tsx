@@ -1,86 +1,83 @@
-/** The place of a sweep's chart: ECharts draws it and tells what is pointed at, picked and kept. */
+/** The place of a sweep's chart: a canvas for what is drawn, one above for what is pointed at, and axes as SVG. */
 
-import type { EChartsCoreOption, EChartsType } from "echarts/core";
-import type { JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ink } from "./colors";
 import { pngOf, save } from "./export";
 import { Menu, sayError } from "./ui";
 
-type Library = typeof import("./echarts");
+export interface Size {
+  width: number;
+  height: number;
+}
+
+type Painter = (pen: CanvasRenderingContext2D, size: Size) => void;
 
 interface Props {
   name: string;
   label: string;
   height: number;
-  option: EChartsCoreOption;
-  /** The number of the datum under the pointer; -1: none. */
-  onPoint: (place: number) => void;
-  onPick: (place: number) => void;
-  /** After each drawing. */
-  onReady?: (chart: EChartsType) => void;
+  /** In CSS pixels.  Another function is another drawing. */
+  paint: Painter;
+  /** What is pointed at, above everything else. */
+  mark: Painter | null;
+  /** As a file, white and at its own size. */
+  svg: (size: Size) => string;
+  axes: (size: Size) => ComponentChildren;
+  onMove: (x: number, y: number, size: Size) => void;
+  onLeave: () => void;
+  onPick: () => void;
 }
 
-export function SweepChart({ name, label, height, option, onPoint, onPick, onReady }: Props): JSX.Element {
+export function SweepChart({ name, label, height, paint, mark, svg, axes, onMove, onLeave, onPick }: Props): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
-  const chart = useRef<EChartsType | null>(null);
-  const latest = useRef({ onPoint, onPick, onReady });
-  latest.current = { onPoint, onPick, onReady };
-  const [library, setLibrary] = useState<Library | null>(null);
+  const below = useRef<HTMLCanvasElement>(null);
+  const above = useRef<HTMLCanvasElement>(null);
+  const [width, setWidth] = useState(0);
+  const size = { width, height };
+  useLayoutEffect(() => setWidth(box.current!.clientWidth), []);
   useEffect(() => {
-    let over = false;
-    import("./echarts").then((found) => {
-      if (!over) setLibrary(found);
-    }, sayError);
-    return () => {
-      over = true;
-    };
-  }, []);
-  useEffect(() => {
-    if (!library) return;
-    const made = library.init(box.current, null, { renderer: "canvas" });
-    chart.current = made;
-    const place = (event: unknown): number => (event as { dataIndex: number }).dataIndex;
-    made.on("mouseover", (event) => latest.current.onPoint(place(event)));
-    made.on("mouseout", () => latest.current.onPoint(-1));
-    made.on("click", (event) => latest.current.onPick(place(event)));
-    const sized = new ResizeObserver(() => made.resize());
+    const sized = new ResizeObserver(() => setWidth(box.current!.clientWidth));
     sized.observe(box.current!);
-    return () => {
-      sized.disconnect();
-      made.dispose();
-      chart.current = null;
-    };
-  }, [library]);
-  useEffect(() => {
-    if (!chart.current) return;
-    chart.current.setOption(option, { notMerge: true });
-    latest.current.onReady?.(chart.current);
-  }, [library, option]);
-  const svg = (): string => svgOf(library!, option, box.current!.clientWidth, height);
+    return () => sized.disconnect();
+  }, []);
+  useLayoutEffect(() => {
+    if (width) paint(penOf(below.current!, size), size);
+  }, [paint, width, height]);
+  useLayoutEffect(() => {
+    if (!width) return;
+    const pen = penOf(above.current!, size);
+    mark?.(pen, size);
+  }, [mark, width, height]);
+  const at = (event: PointerEvent): void => {
+    const { left, top } = box.current!.getBoundingClientRect();
+    onMove(event.clientX - left, event.clientY - top, size);
+  };
   return (
-    <div class="sweep-chart" aria-busy={!library}>
-      <div ref={box} role="img" aria-label={label} style={{ height: `${height}px` }} />
+    <div class="sweep-chart" aria-busy={width === 0}>
+      <div ref={box} class="sweep-box" role="img" aria-label={label} style={{ height: `${height}px` }} onPointerDown={at} onPointerMove={at} onPointerLeave={onLeave} onClick={onPick}>
+        <canvas ref={below} />
+        <canvas ref={above} />
+        {width > 0 && <svg width={width} height={height} aria-hidden="true">{axes(size)}</svg>}
+      </div>
       <Menu label="⋯" title="Save this chart" align="right">
-        <button type="button" data-closes disabled={!library} onClick={() => pngOf(svg()).then((png) => save(`${name}.png`, png, "image/png"), sayError)}>Save as PNG</button>
-        <button type="button" data-closes disabled={!library} onClick={() => save(`${name}.svg`, svg(), "image/svg+xml")}>Save as SVG</button>
+        <button type="button" data-closes onClick={() => pngOf(svg(size)).then((png) => save(`${name}.png`, png, "image/png"), sayError)}>Save as PNG</button>
+        <button type="button" data-closes onClick={() => save(`${name}.svg`, svg(size), "image/svg+xml")}>Save as SVG</button>
       </Menu>
     </div>
   );
 }
 
-function svgOf(library: Library, option: EChartsCoreOption, width: number, height: number): string {
-  const made = library.init(null, null, { renderer: "svg", ssr: true, width, height });
-  made.setOption({ ...option, backgroundColor: ink("--ground") });
-  const text = made.renderToSVGString();
-  made.dispose();
-  return text;
+/** A clean canvas of this size, drawn in CSS pixels. */
+function penOf(canvas: HTMLCanvasElement, { width, height }: Size): CanvasRenderingContext2D {
+  const unit = devicePixelRatio;
+  [canvas.width, canvas.height] = [Math.round(width * unit), Math.round(height * unit)];
+  const pen = canvas.getContext("2d")!;
+  pen.scale(unit, unit);
+  return pen;
 }
 
-/** What all texts of a chart look like. */
+/** The colours of a chart, as this theme has them. */
 export function inkOf(): { text: string; quiet: string; grid: string; accent: string; ground: string } {
   return { text: ink("--text"), quiet: ink("--text-2"), grid: ink("--grid"), accent: ink("--accent"), ground: ink("--ground") };
 }
-
-/** Without double quotes: ECharts writes it into an SVG's attributes as it is. */
-export const FAMILY = "system-ui, -apple-system, 'Segoe UI', sans-serif";

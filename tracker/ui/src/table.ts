@@ -47,12 +47,11 @@ export class Table {
     this.controller = new AbortController();
     const { signal } = this.controller;
     try {
-      const page = await api.runs(this.search(0), signal);
+      const page = await this.read(0, signal);
       this.rows.clear();
       this.places.clear();
       this.pages.clear();
       this.cursors.clear();
-      this.error.value = "";
       this.take(0, page);
       this.total.value = page.total ?? page.runs.length;
     } catch (error) {
@@ -108,12 +107,17 @@ export class Table {
 
   private async fetch(page: number): Promise<void> {
     this.pages.set(page, "loading");
+    const { signal } = this.controller;
     try {
-      this.take(page, await api.runs(this.search(page), this.controller.signal));
+      this.take(page, await this.read(page, signal));
     } catch (error) {
-      this.pages.delete(page);
+      if (!signal.aborted) this.pages.delete(page);
       if (!api.isAbort(error)) this.error.value = (error as Error).message;
     }
+  }
+
+  private read(page: number, signal: AbortSignal): ReturnType<typeof api.runs> {
+    return api.patiently(() => api.runs(this.search(page), signal), signal, (error) => (this.error.value = error.message));
   }
 
   private take(page: number, found: { runs: Run[]; next_cursor: string | null }): void {
@@ -122,6 +126,7 @@ export class Table {
       this.places.set(run.run_id, page * PAGE + i);
     });
     this.pages.set(page, "done");
+    this.error.value = "";
     if (found.next_cursor) this.cursors.set(page + 1, found.next_cursor);
     this.version.value++;
   }

@@ -38,7 +38,7 @@ export function Toolbar({ metrics, data, children }: Props): JSX.Element {
       <label><input type="checkbox" checked={param("log") === "1"} onChange={(event) => set({ log: event.currentTarget.checked ? "1" : null })} /> Log y</label>
       <label><input type="checkbox" checked={param("logx") === "1"} onChange={(event) => set({ logx: event.currentTarget.checked ? "1" : null })} /> Log x</label>
       {children}
-      {state.zoom && <button type="button" onClick={() => setZoom(null)}>Reset zoom</button>}
+      {state.zoom && <button type="button" title={Number.isFinite(state.zoom[1]) ? "Everything again" : "Everything again; new points are followed now, too"} onClick={() => setZoom(null)}>Reset zoom</button>}
       {data.error.value && <span class="warning" role="alert">{data.error.value}</span>}
     </div>
   );

@@ -164,6 +164,13 @@ export function Dialog({ title, onClose, children, wide }: DialogProps): JSX.Ele
   );
 }
 
+/** The last value that was ready: what is shown while another one is read. */
+export function useHeld<T>(value: T, ready: boolean): T {
+  const held = useRef(value);
+  if (ready) held.current = value;
+  return held.current;
+}
+
 /** Whether keys belong to a field now. */
 export function isTyping(event: KeyboardEvent): boolean {
   const target = event.target as HTMLElement;
