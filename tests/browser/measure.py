@@ -162,6 +162,13 @@ def overlay(page: Page, url: str, ids: list[str]) -> dict[str, Any]:
     found["zoom"] = timed(
         page, page.mouse.up, f"{note} !== window.before && {done}", f"window.before = {note}"
     )
+    page.mouse.move(box["x"] + box["width"] * 0.3, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, middle, steps=3)
+    zoomed = "location.search.split('zoom=')[1]"
+    found["zoom_seen"] = timed(  # the stretch as it was known before, at once
+        page, page.mouse.up, f"{zoomed} !== window.before", f"window.before = {zoomed}"
+    )
     return found
 
 

@@ -27,8 +27,9 @@ PICTURES = {
     "compare-dark": (f"{REFINED}&group=params.optimizer", "[data-metric='train/loss'] canvas"),
     "parameters-light": (f"{REFINED}&tab=params", ".diff .best"),
     "sweep-light": (
-        f"{SWEEP}&tab=parallel&axis=params.optimizer&axis=params.depth&axis=params.augment"
-        "&axis=params.lr&axis=metrics.val/accuracy&axis=metrics.val/loss",
+        f"{REFINED}&tab=parallel&axis=params.optimizer&axis=params.depth&axis=params.augment"
+        "&axis=params.lr&axis=metrics.val/accuracy&axis=metrics.val/loss"
+        "&keep=metrics.val/loss~0.3~0.55",
         ".sweep-chart canvas",
     ),
     "scatter-dark": (f"{SWEEP}&tab=scatter", ".sweep-chart canvas"),

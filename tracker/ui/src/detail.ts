@@ -88,36 +88,38 @@ export class Detail {
         this.host.bump(keys);
       });
       if (signal.aborted) return;
+      const grown = new Set<string>();
       for (const name of names.filter((one) => isLatest(partsOf(one)[1]))) {
         this.reach.set(name, Math.max(before.get(name)!, lastStep(this.columns.get(name))));
-        this.follow(name);
+        if (this.follow(name)) grown.add(partsOf(name)[1]);
       }
-      this.host.bump(keys);
+      this.host.bump(grown);
     } catch (error) {
       if (!signal.aborted && this.host.failed(error)) for (const key of keys) this.again(key);
     }
   }
 
-  /** A series has grown at its end: so does what is shown of it, if that is where it grew. */
-  follow(name: string): void {
+  /** A series has grown at its end: so does what is shown of it, if that is where it grew; then true. */
+  follow(name: string): boolean {
     const reach = this.reach.get(name);
     const whole = this.host.whole(name);
     const key = partsOf(name)[1];
     const steps = isSystem(key) ? this.steps?.system : this.steps?.training;
-    if (reach === undefined || !whole || !steps) return;
+    if (reach === undefined || !whole || !steps) return false;
     const end = lastStep(whole);
-    if (end <= reach || reach >= steps[1]) return;
+    if (end <= reach || reach >= steps[1]) return false;
     const tail = newer(whole, reach, steps[1]);
     if (!tail) {
       this.again(key);
-      return;
+      return false;
     }
     this.reach.set(name, end);
     const from = newer(tail, Math.floor(steps[0]) - 1)!;
-    if (!from.steps.length) return;
+    if (!from.steps.length) return false;
     const known = joined(this.columns.get(name) ?? emptyColumns(name), from);
     this.columns.set(name, known);
     if (tailLength(known) > this.host.widthOf(key) * 4) this.again(key);
+    return true;
   }
 
   /** Points came that are not at the end, or too many: the stretch is read again, soon. */

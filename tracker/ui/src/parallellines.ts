@@ -92,7 +92,7 @@ export function paintLines(pen: CanvasRenderingContext2D, size: Size, axes: Axis
     return;
   }
   pen.lineJoin = "round";
-  stroke(pen, axes, others, size, () => inkOf().quiet, 0.06);
+  stroke(pen, axes, others, size, () => inkOf().quiet, 0.14);
   const colors = shades();
   stroke(pen, axes, kin, size, (run) => colors[shadeOf(last, run)]!, opacity(kin.length));
 }

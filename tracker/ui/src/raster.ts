@@ -5,25 +5,29 @@
 
 import type { Pen } from "./draw";
 
+/** A pixel in the integers that lines are drawn with, and what their rounding may sum up to along a line. */
+const FIXED = 1 << 16;
+const EDGE = 0.05;
+
 export class RasterPen implements Pen {
   strokeStyle: string | CanvasGradient | CanvasPattern = "#000000";
   fillStyle: string | CanvasGradient | CanvasPattern = "";
   lineWidth = 1;
   globalAlpha = 1;
-  private readonly pixels: Uint32Array;
+  private readonly pixels: Int32Array;
   private color = 0;
   private x = 0;
   private y = 0;
 
   /** The picture has its upper left corner at `left`, `top` of what is drawn. */
   constructor(private readonly left: number, private readonly top: number, private readonly width: number, private readonly height: number) {
-    this.pixels = new Uint32Array(width * height);
+    this.pixels = new Int32Array(width * height);
   }
 
   beginPath(): void {
     const hex = parseInt(String(this.strokeStyle).slice(1), 16);
     const alpha = Math.round(this.globalAlpha * 255);
-    this.color = ((alpha << 24) | ((hex & 0xff) << 16) | (hex & 0xff00) | (hex >> 16)) >>> 0;
+    this.color = (alpha << 24) | ((hex & 0xff) << 16) | (hex & 0xff00) | (hex >> 16);
   }
 
   moveTo(x: number, y: number): void {
@@ -39,8 +43,8 @@ export class RasterPen implements Pen {
     const dy = y - this.top - y0;
     this.x = x0 + dx;
     this.y = y0 + dy;
-    const right = this.width - 0.001;
-    const bottom = this.height - 0.001;
+    const right = this.width - EDGE;
+    const bottom = this.height - EDGE;
     let from = 0;
     let to = 1;
     if (dx !== 0) {
@@ -60,9 +64,11 @@ export class RasterPen implements Pen {
     const pixels = this.pixels;
     const width = this.width;
     const color = this.color;
-    const sx = dx / steps;
-    const sy = dy / steps;
-    for (let i = 0; i <= steps; i++) pixels[((y + sy * i) | 0) * width + ((x + sx * i) | 0)] = color;
+    const sx = ((dx / steps) * FIXED) | 0;
+    const sy = ((dy / steps) * FIXED) | 0;
+    let fx = (x * FIXED) | 0;
+    let fy = (y * FIXED) | 0;
+    for (let i = 0; i <= steps; i++, fx += sx, fy += sy) pixels[Math.imul(fy >> 16, width) + (fx >> 16)] = color;
   }
 
   stroke(): void {}
