@@ -68,14 +68,18 @@ def bucket(blocks: Blocks, buckets: int) -> tuple[Points, Ints]:
     buckets = min(buckets, total)
     starts = np.arange(buckets) * total // buckets
     parts = Stretches(np.diff(np.append(starts, total)), starts)
-    empty = np.isnan(blocks.lowest.values)
     low_keys = to_ordered(blocks.lowest.values)  # NaN is the greatest
-    high_keys = np.where(empty, _LEAST, to_ordered(blocks.highest.values))
+    high_keys = to_ordered(blocks.highest.values)
+    empty = np.isnan(blocks.lowest.values)
+    any_empty = bool(empty.any())
+    if any_empty:
+        high_keys = np.where(empty, _LEAST, high_keys)
     low = blocks.lowest[parts.first_row(np.minimum, low_keys)]
     high = blocks.highest[parts.first_row(np.maximum, high_keys)]
-    barren = parts.all(empty)
     first, last = blocks.first[starts], blocks.last[parts.ends]
-    low, high = _choose(barren, first, low), _choose(barren, last, high)
+    if any_empty:
+        barren = parts.all(empty)
+        low, high = _choose(barren, first, low), _choose(barren, last, high)
     four = (first, low, high, last)
     points = Points(
         np.stack([p.steps for p in four], axis=1).ravel(),

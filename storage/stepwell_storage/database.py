@@ -56,6 +56,8 @@ class Database(Protocol):
     async def close(self) -> None: ...
 
 
-def in_list(sql: str, count: int) -> str:
-    """``sql`` with its ``(?*)`` expanded to ``count`` markers (at least one)."""
-    return sql.replace("(?*)", "(" + ",".join("?" * max(count, 1)) + ")")
+def in_list(sql: str, *counts: int) -> str:
+    """``sql`` with each ``(?*)`` expanded to its count of markers (at least one)."""
+    for count in counts:
+        sql = sql.replace("(?*)", "(" + ",".join("?" * max(count, 1)) + ")", 1)
+    return sql

@@ -132,8 +132,8 @@ insert into journal (id, run, points, payload) values (?, ?, ?, ?);
 -- journal_after: rows that the statistics do not count yet
 select id, run, points, payload from journal where id > ? order by id;
 
--- journal_of_run: the tail that readers merge
-select id, payload from journal_of where run = ? order by id;
+-- journal_of_runs: the tails that readers merge
+select run, id, payload from journal_of where run in (?*) order by run, id;
 
 -- journal_by_run: how much waits for compaction
 select run, count(*), sum(points), sum(length(payload)) from journal group by run;
@@ -231,10 +231,9 @@ select id, count, first_step, first_timestamp, first, last_step, last_timestamp,
 from chunk where run = ? and key = ? and first_step <= ? and last_step >= ?
 order by first_step, first_timestamp, first;
 
--- series_summaries: the same with what charts need of them
-select id, count, first_step, first_timestamp, first, last_step, last_timestamp, last, summary
-from chunk where run = ? and key = ? and first_step <= ? and last_step >= ?
-order by first_step, first_timestamp, first;
+-- chart_chunks: the same of some series with what charts need of them, in no order: summaries are dear to sort
+select run, key, id, count, first_step, first_timestamp, first, last_step, last_timestamp, last, summary
+from chunk where run in (?*) and key in (?*) and first_step <= ? and last_step >= ?;
 
 -- series_page: a run's series by name
 select n.text, s.count, s.late, s.last_step, s.last_timestamp, s.last, s.low, s.low_step, s.high, s.high_step

@@ -52,9 +52,6 @@ select c.run, n.text, c.count, c.first_step, c.first_timestamp, c.first, c.last_
 from chunk c join name n on n.id = c.key
 where c.run in (?*) order by c.run, c.key, c.first_step, c.first_timestamp, c.first;
 
--- journal_of_runs: the points of some runs that wait for compaction
-select run, id, payload from journal_of where run in (?*) order by run, id;
-
 -- names: texts of some keys
 select id, text from name where id in (?*);
 

@@ -5,26 +5,32 @@ not, they are merged as they are read, so what a reader sees does not depend on 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import product
+from operator import attrgetter
+from typing import Any
 
 from stepwell_storage import cursors
 from stepwell_storage.charts import Blocks, bucket
 from stepwell_storage.codec import decode as decode_chunk
-from stepwell_storage.database import Reader, in_list
-from stepwell_storage.errors import Corrupt
+from stepwell_storage.database import Reader
+from stepwell_storage.errors import Corrupt, LimitExceeded
 from stepwell_storage.names import pages
-from stepwell_storage.payloads import ByKey, extract
-from stepwell_storage.points import Ints, Points, after, between, merge, unordered
+from stepwell_storage.points import Ints, Points, after, merge, unordered
 from stepwell_storage.records import Position, SeriesPage, SeriesStats
+from stepwell_storage.runs import RunState
+from stepwell_storage.shared import INT64_MAX, Piece, Place, Shared, Steps
 from stepwell_storage.statements import sql
 from stepwell_storage.summaries import BLOCK
 
-INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _CHUNKS_PER_READ = 64
-_ROWS_AT_ONCE = 64
-"""Journal rows beyond which looking for a key in them leaves the event loop free."""
+_FEW_CHUNKS = 2
+"""Up to so many are decoded where they are; more leave the event loop free."""
+_SERIES_AT_ONCE = 16
+"""Series whose summaries are read together: of a million points each 2 MB."""
+_by_first = attrgetter("first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,77 +51,10 @@ class Chart:
     count: int
 
 
-class Steps(NamedTuple):
-    """A range of steps, both ends included."""
-
-    start: int
-    end: int
-
-    @classmethod
-    def of(cls, start: int | None, end: int | None) -> "Steps":
-        return cls(INT64_MIN if start is None else start, INT64_MAX if end is None else end)
-
-    def cut(self, points: Points) -> Points:
-        whole = self.start == INT64_MIN and self.end == INT64_MAX
-        return points if whole else between(points, self.start, self.end)
-
-
-class _Piece(NamedTuple):
-    """A chunk's place, or the journal's tail, which is at hand already."""
-
-    first: Position
-    last: Position
-    points: int
-    chunk: int
-    tail: Points | None = None
-    summary: bytes = b""
-
-
-class Shared:
-    """What the series of one request share: a snapshot, the numbers of their keys, and the journal
-    rows of their runs, each read once."""
-
-    def __init__(self, reader: Reader, keys: Sequence[str]) -> None:
-        self.reader = reader
-        self._keys = keys
-        self._numbers: dict[str, int] | None = None
-        self._payloads: dict[int, list[bytes]] = {}
-        self._sorted: dict[int, ByKey] = {}
-
-    async def number(self, key: str) -> int | None:
-        if self._numbers is None:
-            self._numbers = {}
-            for page in pages(self._keys):
-                statement = in_list(sql.names_by_text, len(page))
-                self._numbers.update(await self.reader.fetch(statement, page))
-        return self._numbers.get(key)
-
-    async def tail(self, run: int, key: int) -> Points:
-        """A series' points in the journal, ordered.  Raises Corrupt."""
-        if run not in self._payloads:
-            rows = await self.reader.fetch(sql.journal_of_run, (run,))
-            self._payloads[run] = [payload for _, payload in rows]
-        payloads = self._payloads[run]
-        if len(self._keys) == 1 or not payloads:
-            if len(payloads) <= _ROWS_AT_ONCE:
-                return _extracted(payloads, key)
-            return await asyncio.to_thread(_extracted, payloads, key)
-        if run not in self._sorted:
-            wanted = list((self._numbers or {}).values())
-            self._sorted[run] = await asyncio.to_thread(ByKey.of, payloads, wanted)
-        return merge([self._sorted[run].points_of(key)])
-
-
-def _extracted(payloads: Sequence[bytes], key: int) -> Points:
-    parts = [extract(payload, key) for payload in payloads]
-    return merge([part for part in parts if part is not None])
-
-
 class Series:
     """One series in one snapshot.  Raises Corrupt, with ``place``, where it is damaged."""
 
     def __init__(self, shared: Shared, run: int, key: str, place: dict[str, object]) -> None:
-        self._reader = shared.reader
         self._run = run
         self._name = key
         self._place = place
@@ -139,7 +78,7 @@ class Series:
         if seen is not None:
             points = after(points, seen)
         if horizon is not None:  # what is beyond may be incomplete
-            points = points[: len(points) - len(after(points, horizon))]
+            points = points[: len(points) - len(after(points, Position(*horizon)))]
         if len(points) <= limit and horizon is None:
             return HistoryPage(points, None)
         if not len(points):  # chunks that begin at one place: rare, and not to be paged
@@ -149,51 +88,48 @@ class Series:
         return HistoryPage(points, cursors.encode("history", *points.position(-1)))
 
     async def chart(self, run_id: str, steps: Steps, max_points: int | None) -> Chart:
-        """At most ``max_points`` points that keep every extreme."""
-        pieces = await self._pieces(steps, summaries=max_points is not None)
-        total = sum(piece.points for piece in pieces)
-        buckets = max(1, (max_points or total) // 4)
-        coarse = [p for p in pieces if p.tail is None and p.first.step >= steps.start]
-        coarse = [p for p in coarse if p.last.step <= steps.end]
-        inside = sum(piece.points for piece in coarse)
-        if max_points is None or total <= max_points or inside < BLOCK * buckets // 2:
+        """At most ``max_points`` points that keep every extreme, of what the shared gathered."""
+        key = await self._shared.number(self._name)
+        if key is None:
+            return Chart(run_id, self._name, Points.empty(), None, 0)
+        pieces = await self._with_tail(self._shared.chunks(self._run, key), key, steps)
+        whole = {piece.chunk: piece.points for piece in pieces if _is_whole(piece, steps)}
+        if max_points is None or sum(whole.values()) < _few(max_points):
             points = steps.cut(merge(await self._load(pieces)))
             if max_points is None or len(points) <= max_points:
                 return Chart(run_id, self._name, points, None, len(points))
-            size = -(-len(points) // buckets)
+            size = -(-len(points) // _buckets(max_points))
             blocks = Blocks.of(points, min(size, BLOCK))
         else:
-            blocks = await self._blocks(pieces, {piece.chunk for piece in coarse}, steps)
-        chart, counts = bucket(blocks, buckets)
+            blocks = await self._blocks(pieces, whole, steps)
+        chart, counts = bucket(blocks, _buckets(max_points))
         return Chart(run_id, self._name, chart, counts, int(counts.sum()))
 
     # --- pieces --------------------------------------------------------------------------------
 
-    async def _pieces(self, steps: Steps, *, summaries: bool = False) -> list[_Piece]:
+    async def _pieces(self, steps: Steps) -> list[Piece]:
         """The chunks and the tail that reach into the steps, in order of their first points."""
         key = await self._shared.number(self._name)
         if key is None:
             return []
-        statement = sql.series_summaries if summaries else sql.series_ranges
-        rows = await self._reader.fetch(statement, (self._run, key, steps.end, steps.start))
-        pieces = [
-            _Piece(Position(*row[2:5]), Position(*row[5:8]), row[1], row[0], None, *row[8:])
-            for row in rows
-        ]
+        return await self._with_tail(await self._shared.places(self._run, key, steps), key, steps)
+
+    async def _with_tail(self, chunks: Sequence[Piece], key: int, steps: Steps) -> list[Piece]:
+        pieces = list(chunks)
         try:
             tail = steps.cut(await self._shared.tail(self._run, key))
         except Corrupt as error:
             raise Corrupt(error.reason, **self._place, where="journal") from error
         if len(tail):
-            pieces.append(_Piece(tail.position(0), tail.position(-1), len(tail), 0, tail))
-        return sorted(pieces, key=lambda piece: piece.first)
+            pieces.append(Piece(tail.position(0), tail.position(-1), len(tail), 0, tail))
+        return sorted(pieces, key=_by_first)
 
-    async def _load(self, pieces: Sequence[_Piece]) -> list[Points]:
+    async def _load(self, pieces: Sequence[Piece]) -> list[Points]:
         loaded: dict[int, Points] = {}
         chunks = [piece.chunk for piece in pieces if piece.tail is None]
         for numbers in pages(chunks, _CHUNKS_PER_READ):
-            rows = await self._reader.fetch(in_list(sql.chunk_data, len(numbers)), numbers)
-            if len(rows) > 1:
+            rows = await self._shared.data(numbers)
+            if len(rows) > _FEW_CHUNKS:
                 loaded.update(await asyncio.to_thread(self._decode, rows))
             else:
                 loaded.update(self._decode(rows))
@@ -208,10 +144,10 @@ class Series:
                 raise Corrupt(error.reason, **self._place, chunk=number) from error
         return decoded
 
-    async def _blocks(self, pieces: Sequence[_Piece], whole: set[int], steps: Steps) -> Blocks:
+    async def _blocks(self, pieces: Sequence[Piece], whole: Container[int], steps: Steps) -> Blocks:
         """Blocks of all points, in order: from summaries where a chunk lies alone and inside."""
         parts: list[Blocks] = []
-        alone: list[_Piece] = []
+        alone: list[Piece] = []
         for cluster in clusters(pieces):
             if len(cluster) == 1 and cluster[0].chunk in whole and cluster[0].tail is None:
                 alone.append(cluster[0])
@@ -223,7 +159,7 @@ class Series:
                 parts.append(Blocks.of(points))
         return Blocks.concat([*parts, *self._summaries(alone)])
 
-    def _summaries(self, chunks: Sequence[_Piece]) -> list[Blocks]:
+    def _summaries(self, chunks: Sequence[Piece]) -> list[Blocks]:
         if not chunks:
             return []
         try:
@@ -233,26 +169,92 @@ class Series:
             raise Corrupt(error.reason, **self._place, chunk=chunk) from error
 
 
+@dataclass(frozen=True, slots=True)
+class ChartQuery:
+    """``max_points`` None asks for every point; beyond ``most`` points in all it is refused."""
+
+    keys: Sequence[str]
+    steps: Steps
+    max_points: int | None
+    most: int = INT64_MAX
+
+
+async def charts(
+    read: Callable[[], AbstractAsyncContextManager[Reader]],
+    tenant: str,
+    runs: Sequence[RunState],
+    query: ChartQuery,
+) -> list[Chart]:
+    """Every pair of a run and a key that has points.  Raises Corrupt and LimitExceeded.
+
+    A snapshot for some runs at a time: each is consistent, and none is held for long.
+    """
+    found: list[Chart] = []
+    left = query.most
+    few = INT64_MAX if query.max_points is None else _few(query.max_points)
+    for some_runs in pages(runs, max(1, _SERIES_AT_ONCE // max(1, len(query.keys)))):
+        async with read() as reader:
+            shared = Shared(reader, query.keys)
+            for some_keys in pages(query.keys, _SERIES_AT_ONCE):
+                await shared.gather([run.id for run in some_runs], some_keys, query.steps, few)
+                for run, key in product(some_runs, some_keys):
+                    series = Series(shared, run.id, key, place(tenant, run.run_id, key))
+                    chart = await series.chart(run.run_id, query.steps, query.max_points)
+                    left -= len(chart.points)
+                    if left < 0:
+                        raise too_many(query.most)
+                    found.append(chart)
+                    await asyncio.sleep(0)  # a large request lets the others in
+    return [chart for chart in found if chart.count]
+
+
+def place(tenant: str, run_id: str, key: str) -> dict[str, object]:
+    """Where a series is, as an error says it."""
+    return {"tenant": tenant, "run": run_id, "series": key}
+
+
+def too_many(most: int) -> LimitExceeded:
+    return LimitExceeded(
+        "max_points",
+        f"this is more than {most} points: ask for fewer series or points, or page through the"
+        " histories",
+    )
+
+
+def _is_whole(piece: Piece, steps: Steps) -> bool:
+    """Whether it is a chunk that lies within the steps."""
+    return piece.tail is None and piece.first[0] >= steps.start and piece.last[0] <= steps.end
+
+
+def _buckets(max_points: int) -> int:
+    return max(1, max_points // 4)
+
+
+def _few(max_points: int) -> int:
+    """Points in whole chunks from which on their summaries are as fine as a chart needs."""
+    return BLOCK * _buckets(max_points) // 2
+
+
 def _prefix(
-    pieces: Sequence[_Piece], steps: Steps, seen: Position | None, limit: int
-) -> tuple[list[_Piece], Position | None]:
+    pieces: Sequence[Piece], steps: Steps, seen: Position | None, limit: int
+) -> tuple[list[Piece], Place | None]:
     """The pieces to read for one page, and the first point of those left unread."""
-    wanted: list[_Piece] = []
+    wanted: list[Piece] = []
     sure = 0
     for piece in pieces:
         if sure > limit:
             return wanted, piece.first
         wanted.append(piece)
         # Only a piece that lies wholly in the range gives as many points as it has.
-        if piece.first.step >= steps.start and piece.last.step <= steps.end:
+        if piece.first[0] >= steps.start and piece.last[0] <= steps.end:
             sure += piece.points if seen is None or piece.first > seen else 0
     return wanted, None
 
 
-def clusters(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
+def clusters(pieces: Sequence[Piece]) -> list[list[Piece]]:
     """Pieces in order, those that overlap together."""
-    found: list[list[_Piece]] = []
-    reach: Position | None = None
+    found: list[list[Piece]] = []
+    reach: Place | None = None
     for piece in pieces:
         if reach is not None and piece.first <= reach:
             found[-1].append(piece)

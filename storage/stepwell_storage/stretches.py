@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from stepwell_storage.points import INT64, INT64_MAX, Ints, Points, to_ordered
+from stepwell_storage.points import INT64, Ints, Points, to_ordered
 
 Mask = npt.NDArray[np.bool_]
 Entry = TypeVar("Entry", bound=np.generic)
@@ -71,8 +71,8 @@ class Stretches:
 
     def first_row(self, extreme: np.ufunc, keys: Ints) -> Ints:
         """The first row of each stretch that has its ``np.minimum`` or ``np.maximum``."""
-        best = self.spread(extreme.reduceat(keys, self.starts))
-        return self.least(np.where(keys == best, np.arange(len(keys)), INT64_MAX))
+        rows: Ints = np.flatnonzero(keys == self.spread(extreme.reduceat(keys, self.starts)))
+        return rows if len(rows) == len(self) else rows[np.searchsorted(rows, self.starts)]
 
     def differences(self, column: Ints) -> Ints:
         """From the row before to each row, modulo 2^64; at the start of a stretch it repeats the

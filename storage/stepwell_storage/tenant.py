@@ -1,9 +1,9 @@
 """One tenant: its database, its committer, its artifacts, its events.  What callers talk to."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -49,6 +49,7 @@ from stepwell_storage.records import (
 )
 from stepwell_storage.registry import Registry
 from stepwell_storage.runs import RunState
+from stepwell_storage.shared import Shared, Steps
 from stepwell_storage.sqlite import SMALLEST, Sqlite
 from stepwell_storage.statements import sql
 from stepwell_storage.writer import Append, Change, Maintain, Stale, Writer
@@ -237,6 +238,14 @@ class Tenant:
         assert state is not None
         return state
 
+    async def _states(self, run_ids: Sequence[str]) -> list[RunState]:
+        """Those of many runs, of which the unknown are looked up together.  Raises NotFound."""
+        runs = self.writer.runs
+        if any(runs.get(run_id) is None for run_id in run_ids):
+            async with self._read(settled=False) as reader:
+                await runs.load(reader, run_ids)
+        return [await self._state(run_id) for run_id in run_ids]
+
     async def _refuse_unknown(self, run_id: str) -> NoReturn:
         """Raises NotFound, or Purged where the run was deleted for good."""
         if self.writer.catalog.any_purged:
@@ -330,9 +339,9 @@ class Tenant:
     ) -> reading.HistoryPage:
         state = await self._state(run_id)
         async with self._read(settled=False) as reader:
-            shared = reading.Shared(reader, [key])
-            found = reading.Series(shared, state.id, key, self._place(run_id, key))
-            return await found.page(reading.Steps.of(start_step, end_step), cursor, limit)
+            shared = Shared(reader, [key])
+            found = reading.Series(shared, state.id, key, reading.place(self.name, run_id, key))
+            return await found.page(Steps.of(start_step, end_step), cursor, limit)
 
     async def points(
         self,
@@ -344,35 +353,17 @@ class Tenant:
     ) -> Points:
         state = await self._state(run_id)
         async with self._read(settled=False) as reader:
-            shared = reading.Shared(reader, [key])
-            found = reading.Series(shared, state.id, key, self._place(run_id, key))
-            return await found.points(reading.Steps.of(start_step, end_step))
+            shared = Shared(reader, [key])
+            found = reading.Series(shared, state.id, key, reading.place(self.name, run_id, key))
+            return await found.points(Steps.of(start_step, end_step))
 
     async def charts(
-        self,
-        run_ids: Sequence[str],
-        keys: Sequence[str],
-        *,
-        max_points: int | None,
-        start_step: int | None = None,
-        end_step: int | None = None,
+        self, run_ids: Sequence[str], query: reading.ChartQuery
     ) -> list[reading.Chart]:
-        """Every pair of a run and a key that has points; ``max_points`` None is every point."""
-        states = [await self._state(run_id) for run_id in run_ids]
-        steps = reading.Steps.of(start_step, end_step)
-        charts = []
-        async with self._read(settled=False) as reader:
-            shared = reading.Shared(reader, keys)
-            for state in states:
-                for key in keys:
-                    place = self._place(state.run_id, key)
-                    found = reading.Series(shared, state.id, key, place)
-                    charts.append(await found.chart(state.run_id, steps, max_points))
-                    await asyncio.sleep(0)  # a large request lets the others in
-        return [chart for chart in charts if chart.count]
-
-    def _place(self, run_id: str, key: str) -> dict[str, object]:
-        return {"tenant": self.name, "run": run_id, "series": key}
+        """Every pair of a run and a key that has points."""
+        states = await self._states(run_ids)
+        read = partial(self._read, settled=False)
+        return await reading.charts(read, self.name, states, query)
 
     async def console(
         self,

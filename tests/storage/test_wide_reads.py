@@ -9,6 +9,8 @@ import pytest
 from stepwell_storage.errors import Corrupt
 from stepwell_storage.points import Points
 from stepwell_storage.records import Batch
+from stepwell_storage.series import ChartQuery
+from stepwell_storage.shared import Steps
 from stepwell_storage.store import Store
 from stepwell_storage.tenant import Tenant
 from tests.storage.conftest import RUN, new_run
@@ -27,6 +29,10 @@ async def log_step(tenant: Tenant, step: int) -> None:
             values.tobytes(),
         )
         await tenant.log(RUN, Batch(KEYS[first : first + 1_000], [1] * 1_000, *columns))
+
+
+def asked(keys: list[str]) -> ChartQuery:
+    return ChartQuery(keys, Steps.of(None, None), 1_500)
 
 
 def expected(key: str, steps: range) -> Points:
@@ -50,11 +56,11 @@ async def test_series_are_listed_and_charted_wherever_their_points_lie(
     found = await tenant.series(RUN, prefix="block/299/")
     assert [stats.key for stats in found.series] == [f"block/299/head_{n}" for n in range(10)]
     wanted = [*KEYS[::600], "block/999/none"]
-    charts = await tenant.charts([RUN], wanted, max_points=1_500)
+    charts = await tenant.charts([RUN], asked(wanted))
     assert [chart.key for chart in charts] == wanted[:-1]
     for chart in charts:
         assert chart.points == expected(chart.key, range(8))
-        (alone,) = await tenant.charts([RUN], [chart.key], max_points=1_500)
+        (alone,) = await tenant.charts([RUN], asked([chart.key]))
         assert alone.points == chart.points
         assert (await tenant.history(RUN, chart.key)).points == chart.points
 
@@ -67,4 +73,4 @@ async def test_a_damaged_journal_row_of_several_series_is_named(tenant: Tenant, 
     connection.close()
     for keys in (KEYS[:1], KEYS[:2]):
         with pytest.raises(Corrupt, match=r"tenant default.*run.*series block/000/head_0.*journal"):
-            await tenant.charts([RUN], keys, max_points=1_500)
+            await tenant.charts([RUN], asked(keys))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -9,6 +10,8 @@ from msgspec import Meta, Struct
 from stepwell import wire
 from stepwell_storage.errors import Invalid, LimitExceeded
 from stepwell_storage.points import Points
+from stepwell_storage.series import ChartQuery, too_many
+from stepwell_storage.shared import Steps
 from stepwell_storage.tenant import Tenant
 from stepwell_tracker import views
 from stepwell_tracker.histories import Found, history_reply, series_reply
@@ -59,10 +62,9 @@ async def get_history(request: Request) -> Reply:
     if query.max_points is not None:
         if query.cursor is not None:
             raise Invalid("cursor", "max_points answers in one page: leave the cursor out")
-        charts = await request.tenant.charts(
-            [request.run_id], [key],
-            max_points=query.max_points, start_step=query.start_step, end_step=query.end_step,
-        )  # fmt: skip
+        steps = Steps.of(query.start_step, query.end_step)
+        chart = ChartQuery([key], steps, query.max_points)
+        charts = await request.tenant.charts([request.run_id], chart)
         found = (
             Found.of(charts[0])
             if charts
@@ -98,47 +100,23 @@ async def get_series(request: Request) -> Reply:
 async def _read(
     tenant: Tenant, run_ids: list[str], keys: list[str], body: wire.SeriesRequest
 ) -> list[Found]:
-    """One run after the other, so that the limit is met before the memory is spent."""
+    if body.max_points is not None:
+        steps = Steps.of(body.start_step, body.end_step)
+        query = ChartQuery(keys, steps, body.max_points, wire.MAX_POINTS_PER_REPLY)
+        return [Found.of(chart) for chart in await tenant.charts(run_ids, query)]
     found: list[Found] = []
     left = wire.MAX_POINTS_PER_REPLY
-    for run_id in run_ids:
-        if body.max_points is None:
-            read = await _whole(tenant, run_id, keys, body, left)
-        else:
-            charts = await tenant.charts(
-                [run_id], keys,
-                max_points=body.max_points, start_step=body.start_step, end_step=body.end_step,
-            )  # fmt: skip
-            read = [Found.of(chart) for chart in charts]
-        found += read
-        left -= sum(len(one.points) for one in read)
-        _check_left(left)
-    return found
-
-
-async def _whole(
-    tenant: Tenant, run_id: str, keys: list[str], body: wire.SeriesRequest, left: int
-) -> list[Found]:
-    found = []
-    for key in keys:
+    for run_id, key in product(run_ids, keys):  # one by one: refused before memory is spent
         page = await tenant.history(
             run_id, key,
             start_step=body.start_step, end_step=body.end_step, limit=left + 1,
         )  # fmt: skip
         left -= len(page.points)
-        _check_left(left)
+        if left < 0:
+            raise too_many(wire.MAX_POINTS_PER_REPLY)
         if len(page.points):
             found.append(Found(run_id, key, page.points))
     return found
-
-
-def _check_left(left: int) -> None:
-    if left < 0:
-        raise LimitExceeded(
-            "max_points",
-            f"this is more than {wire.MAX_POINTS_PER_REPLY} points: ask for fewer series or"
-            " points, or page through the histories",
-        )
 
 
 CALLS = (
