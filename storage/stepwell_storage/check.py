@@ -25,6 +25,7 @@ from stepwell_storage.journal import parameter_number
 from stepwell_storage.leftovers import Owners, ownerless, owners
 from stepwell_storage.migrations import VERSION, too_new
 from stepwell_storage.payloads import Journaled, decode as decode_row
+from stepwell_storage.places import place
 from stepwell_storage.points import NAN_BITS, Points, merge, to_ordered
 from stepwell_storage.records import Position
 from stepwell_storage.seals import broken_seals
@@ -32,6 +33,7 @@ from stepwell_storage.sqlite import Sqlite, read_only
 from stepwell_storage.statements import sql
 from stepwell_storage.store import is_tenant_name
 from stepwell_storage.summaries import decode as decode_summary, summarise
+from stepwell_storage.window import Counted
 
 RUNS_PER_READ = 1_000
 BLOCKS_PER_READ = 64
@@ -159,8 +161,7 @@ class _Tenant:
             self.problem(f"the file is damaged: {error}")
         async for text in broken(self._reader):
             self.problem(text)
-        meta = await self._reader.fetch(sql.meta, ("counted",))
-        counted = meta[0][0] if meta else 0
+        counted = await Counted.read(self._reader)
         last = -1
         while runs := await self._reader.fetch(sql.all_runs, (last, RUNS_PER_READ)):
             for number, run_id in runs:
@@ -172,20 +173,23 @@ class _Tenant:
                 self._findings.step(self._findings)
                 last = number
 
-    async def _verify_run(self, run: int, run_id: str, counted: int) -> None:
-        rows = await self._journal(run, run_id, counted)
+    async def _verify_run(self, run: int, run_id: str, counted: Counted) -> None:
+        rows = await self._journal(run, run_id)
         stats = {row[0]: row[1:] for row in await self._reader.fetch(sql.all_series, (run,))}
         chunks: dict[int, list[int]] = {}
         for key, number in await self._reader.fetch(sql.all_chunks, (run,)):
             chunks.setdefault(key, []).append(number)
-        keys = {*stats, *chunks, *(int(key) for row in rows for key in row.keys)}
+        keys = {*stats, *chunks}
+        for number, row in rows:
+            keys |= {key for key in row.keys.tolist() if number <= counted.of(place(key, run))}
         names = dict(await self._reader.fetch(sql.names_of_run, (run,)))
         for key in sorted(keys):
-            place = {"run": run_id, "series": names.get(key, f"number {key}")}
-            parts = await self._chunks(chunks.get(key, []), place)
+            where = {"run": run_id, "series": names.get(key, f"number {key}")}
+            parts = await self._chunks(chunks.get(key, []), where)
             stored = sum(len(part) for part in parts)
-            for row in rows:
-                tail = row.of(key)
+            upto = counted.of(place(key, run))
+            for number, row in rows:
+                tail = row.of(key) if number <= upto else None
                 if tail is not None:
                     parts.append(tail)
                     stored += len(tail)
@@ -193,16 +197,16 @@ class _Tenant:
             self._findings.series += 1
             self._findings.points += len(points)
             if key not in stats:
-                self.problem("it has points and no statistics", **place)
+                self.problem("it has points and no statistics", **where)
             elif not len(points):
-                self.problem("it has statistics and no points", **place)
+                self.problem("it has statistics and no points", **where)
             else:
-                self._compare(stats[key], points, stored, place)
+                self._compare(stats[key], points, stored, where)
         await self._params(run, run_id)
         await self._console(run, run_id)
 
-    async def _journal(self, run: int, run_id: str, counted: int) -> list[Journaled]:
-        """The run's counted journal rows.  Those beyond are counted when the server starts."""
+    async def _journal(self, run: int, run_id: str) -> list[tuple[int, Journaled]]:
+        """The run's journal rows.  Those that are not counted are when the server starts."""
         rows = []
         everything = (run, 2**63 - 1)
         for number, points, payload in await self._reader.fetch(sql.journal_rows, everything):
@@ -214,8 +218,7 @@ class _Tenant:
                 continue
             if len(row.steps) != points:
                 self.problem("a wrong number of points", **place)
-            if number <= counted:
-                rows.append(row)
+            rows.append((number, row))
         return rows
 
     async def _params(self, run: int, run_id: str) -> None:

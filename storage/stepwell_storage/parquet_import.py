@@ -155,7 +155,7 @@ class _Load:
                 column.tobytes() for column in (points.steps, points.timestamps, points.values)
             ]
             entry = Entry(0, run, [key], [len(points)], *columns)
-            self._writer.executemany(sql.merge_series, summarize([entry]))
+            self._writer.executemany(sql.merge_series, summarize([entry]).rows())
             total += len(points)
             for piece in _pieces(points):
                 try:

@@ -247,7 +247,7 @@ class Purges:
         """One slice of a run that is out of sight; at its end its files and what says so."""
         if await self._change(lambda tx: _remove_slice(tx, run)):
             return
-        await self._change(self._writer.flush)  # what was logged last; nothing comes after that
+        await self._writer.settle(self._change)  # what was logged last; nothing comes after that
         if await self._change(lambda tx: _remove_slice(tx, run)):
             return
         await self._artifacts.of_run(run_id).delete_all()

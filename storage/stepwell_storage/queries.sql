@@ -7,6 +7,9 @@ insert into counter (name, next) values (?, ?) on conflict (name) do nothing;
 -- meta: a fact about this tenant
 select value from meta where name = ?;
 
+-- metas: some facts about this tenant
+select name, value from meta where name in (?*);
+
 -- set_meta: a fact about this tenant
 insert into meta (name, value) values (?, ?) on conflict (name) do update set value = excluded.value;
 
@@ -155,7 +158,7 @@ where id > coalesce((select value from meta where name = 'counted'), 0) and id <
 -- unlist_journal: rows of one run that are gone
 delete from journal_run where run = ? and journal in (?*);
 
--- merge_series: add what the journal brought to a series' statistics; meta.counted comes first
+-- merge_series: add what the journal brought to a series' statistics; meta.counting comes first
 insert into series (id, key, run, count, late, first_step, first_timestamp, first,
                     last_step, last_timestamp, last, low, low_step, high, high_step)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -164,7 +167,7 @@ on conflict (id) do update set
     late = case
         when (excluded.first_step, excluded.first_timestamp, excluded.first)
              <= (series.last_step, series.last_timestamp, series.last) and excluded.late = 0
-        then (select value from meta where name = 'counted')
+        then (select coalesce(max(value), 0) from meta where name in ('counted', 'counting'))
         when excluded.late > 0 then excluded.late
         else series.late end,
     first_timestamp = case

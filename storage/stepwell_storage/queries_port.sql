@@ -1,6 +1,3 @@
--- metas: some facts about this tenant
-select name, value from meta where name in (?*);
-
 -- import_experiment: one that was made elsewhere
 insert into experiment (name, description, lifecycle, created_at, updated_at, artifact_location, number,
                         experiment_id)

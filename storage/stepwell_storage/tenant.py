@@ -16,12 +16,12 @@ from stepwell_storage.compaction import Sealed
 from stepwell_storage.database import Database, Reader, Transaction, in_list
 from stepwell_storage.datasets import Datasets
 from stepwell_storage.errors import (
-    Busy,
     Conflict,
     Corrupt,
     Full,
     NotFound,
     Purged,
+    StorageError,
     Unreadable,
 )
 from stepwell_storage.events import Events
@@ -120,8 +120,8 @@ class Tenant:
         """Commit what is queued, catch the statistics up, close the file."""
         self.events.close()
         if self._committer is not None:
-            with contextlib.suppress(Busy):
-                self._committer.submit(Change(self.writer.flush))
+            with contextlib.suppress(StorageError):  # the next one that opens it catches up
+                await self.settle()
             await self._committer.close()
         await self._database.close()
 
@@ -161,8 +161,7 @@ class Tenant:
 
     async def settle(self) -> None:
         """Bring what is committed to where reads look for it, if it is not there yet."""
-        if self.writer.is_behind:
-            await self._change(self.writer.flush)
+        await self.writer.settle(self._change)
 
     # --- experiments ---------------------------------------------------------------------------
 

@@ -4,7 +4,9 @@ Everything of a group happens in one transaction, in the order in which it was q
 remembered in memory (names, runs, statistics, events) changes only once that is committed.
 """
 
+import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
@@ -14,7 +16,7 @@ from stepwell_storage.backlog import Backlog
 from stepwell_storage.catalog import Catalog, CreateRun
 from stepwell_storage.committer import Job
 from stepwell_storage.compaction import Sealed
-from stepwell_storage.database import Database, Transaction, in_list
+from stepwell_storage.database import Database, Reader, Transaction, in_list
 from stepwell_storage.errors import Conflict, Corrupt, Full, Invalid, NotFound, StorageError
 from stepwell_storage.events import Events, points_of
 from stepwell_storage.journal import Journal, LogJob
@@ -24,7 +26,8 @@ from stepwell_storage.names import Counter, Names, pages
 from stepwell_storage.payloads import decode
 from stepwell_storage.runs import Runs
 from stepwell_storage.statements import sql
-from stepwell_storage.statistics import Entry, Window
+from stepwell_storage.statistics import Entry
+from stepwell_storage.window import Counted, Window
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,9 @@ logger = logging.getLogger(__name__)
 # in so many of the time goes into it.  The more points a series has by then, the cheaper.
 FLUSH_INTERVAL_S = 1.0
 FLUSH_SHARE = 20
+# A group that flushes writes about that long at a time, since its acknowledgements wait for it.
+PIECE_S = 0.01
+# From here on each group writes a piece, and from twice as much on all there is.
 MAX_WINDOW_BYTES = 32 * 1024 * 1024
 MAX_BEHIND_ROWS = 2_048
 """Batches that are not counted yet, and labels that are not filed.  Each costs the flush a few
@@ -91,6 +97,7 @@ class Writer:
         self.written_at = self._flushed_at = time.monotonic()
         self._flush_s = 0.0
         self._flush_asked = False
+        self._summing: asyncio.Task[None] | None = None
         self._meters = meters
 
     async def recover(self) -> None:
@@ -103,21 +110,19 @@ class Writer:
             async with self._database.transaction() as tx:
                 await self.catalog.make_default(tx, self._name)
                 await self.labels.look(tx)
-                rows = await tx.fetch(sql.meta, ("counted",))
-                counted = rows[0][0] if rows else 0
-                for number, run, points, payload in await tx.fetch(sql.journal_after, (counted,)):
-                    self._recount(number, run, points, payload)
+                await self._read_uncounted(tx)
                 waits = self.is_behind
                 await self.labels.file(tx)
-                if self.window:
-                    await self.window.flush(tx)
+            self._committed()
+            while self.window:
+                await self.window.sum_up()
+                async with self._database.transaction() as tx:
+                    await self.window.flush(tx, math.inf)
+                self.window.flushed()
         except Full:
             self._rolled_back()
             if not waits:
                 raise
-        else:
-            self._committed()
-            self.window.clear()
         async with self._database.snapshot() as reader:
             self.backlog.load(await reader.fetch(sql.journal_by_run))
             for (run,) in await reader.fetch(sql.unfinished_purges):
@@ -128,7 +133,21 @@ class Writer:
         """Whether what is committed has not yet reached all places where reads look for it."""
         return bool(self.window or self.labels.unfiled)
 
-    def _recount(self, number: int, run: int, points: int, payload: bytes) -> None:
+    async def _read_uncounted(self, reader: Reader) -> None:
+        """Fill the window with what the statistics do not count, half written sums included."""
+        counted = await Counted.read(reader)
+        self.window.counted = counted.upto
+        half_written: list[Entry] = []
+        for number, run, points, payload in await reader.fetch(sql.journal_after, (counted.upto,)):
+            if entry := self._entry(number, run, points, payload):
+                if number <= counted.going_on:
+                    half_written.append(entry)
+                else:
+                    self.window.add(entry)
+        if half_written:
+            self.window.resume(half_written, counted)
+
+    def _entry(self, number: int, run: int, points: int, payload: bytes) -> Entry | None:
         try:
             row = decode(payload)
         except Corrupt as error:
@@ -136,9 +155,9 @@ class Writer:
                 "tenant %s, journal row %d of run row %d (%d points) is damaged: %s",
                 self._name, number, run, points, error.reason,
             )  # fmt: skip
-            return
+            return None
         columns = (row.steps.tobytes(), row.timestamps.tobytes(), row.values.tobytes())
-        self.window.add(Entry(number, run, row.keys, row.counts, *columns))
+        return Entry(number, run, row.keys, row.counts, *columns)
 
     async def apply(self, jobs: Sequence[Job]) -> None:
         """Run a group in one transaction; raises when the transaction as a whole failed."""
@@ -167,17 +186,16 @@ class Writer:
                 for kind, group in groupby(jobs, type):
                     await self._dispatch(tx, kind, list(group))
                 flushing = self.is_behind and (self._flush_asked or self._due())
-                start = time.monotonic()
                 if flushing:
-                    await self.labels.file(tx)
-                    await self.window.flush(tx)
+                    await self._flush(tx)
         except BaseException:
             self._rolled_back()
             raise
         self.written_at = time.monotonic()
         if flushing:
-            self._flush_s = self.written_at - start
-            self._flushed()
+            self._flush_asked = False
+            self._flushed_at = self.written_at
+            self.window.flushed()
         self._committed()
 
     async def _dispatch(self, tx: Transaction, kind: type[Job], jobs: list[Any]) -> None:
@@ -237,19 +255,43 @@ class Writer:
     # --- statistics ----------------------------------------------------------------------------
 
     def _due(self) -> bool:
+        """Whether this group has to write a piece."""
+        window = self.window
+        rows = len(window.entries) + self.labels.unfiled
+        if rows >= MAX_BEHIND_ROWS or window.bytes > MAX_WINDOW_BYTES:
+            return True
+        interval = 0.0 if window.sums else FLUSH_INTERVAL_S
         age = time.monotonic() - self._flushed_at
-        interval = max(FLUSH_INTERVAL_S, FLUSH_SHARE * self._flush_s)
-        rows = len(self.window.entries) + self.labels.unfiled
-        return age >= interval or rows >= MAX_BEHIND_ROWS or self.window.bytes > MAX_WINDOW_BYTES
+        return age >= max(interval, FLUSH_SHARE * self._flush_s)
+
+    async def _flush(self, tx: Transaction) -> None:
+        """A piece of what is behind.  What is large is summed up beside the groups first."""
+        await self.labels.file(tx)
+        window = self.window
+        overdue = window.bytes > 2 * MAX_WINDOW_BYTES
+        if overdue:
+            await window.sum_up()
+        elif window.is_large and not (window.sums or self._is_summing):
+            self._summing = asyncio.create_task(window.sum_up())
+        self._flush_s = await window.flush(tx, math.inf if overdue else PIECE_S)
+
+    @property
+    def _is_summing(self) -> bool:
+        return self._summing is not None and not self._summing.done()
 
     async def flush(self, _: Transaction) -> None:
-        """Catch the statistics up at the end of this group, for whoever is about to read them."""
+        """Write a piece at the end of this group; see :meth:`settle`."""
         self._flush_asked = True
 
-    def _flushed(self) -> None:
-        self._flush_asked = False
-        self.window.clear()
-        self._flushed_at = time.monotonic()
+    async def settle(self, change: Callable[..., Awaitable[Any]]) -> None:
+        """Bring what is acknowledged by now to where reads look for it.  ``change`` queues
+        a change: each writes a piece, and others are acknowledged in between."""
+        newest = self.window.newest
+        while self.is_behind:
+            await self.window.sum_up()
+            await change(self.flush)
+            if self.window.counted >= newest:
+                return
 
     # --- compaction ----------------------------------------------------------------------------
 

@@ -74,4 +74,4 @@ def expected(given_rows: list[Row]) -> list[tuple[int | None, ...]]:
 def test_sums_are_those_of_the_points(wide: int, given_rows: list[Row]):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "_WIDE", wide)
-        assert summarize(entries(given_rows)) == expected(given_rows)
+        assert summarize(entries(given_rows)).rows() == expected(given_rows)
