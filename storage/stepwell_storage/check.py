@@ -18,7 +18,7 @@ import numpy as np
 from stepwell_storage import console
 from stepwell_storage.backups import copy_database
 from stepwell_storage.codec import decode as decode_chunk
-from stepwell_storage.database import Reader
+from stepwell_storage.database import Reader, in_list
 from stepwell_storage.errors import Corrupt, StorageError, Unsupported
 from stepwell_storage.invariants import broken
 from stepwell_storage.journal import parameter_number
@@ -208,8 +208,8 @@ class _Tenant:
     async def _journal(self, run: int, run_id: str) -> list[tuple[int, Journaled]]:
         """The run's journal rows.  Those that are not counted are when the server starts."""
         rows = []
-        everything = (run, 2**63 - 1)
-        for number, points, payload in await self._reader.fetch(sql.journal_rows, everything):
+        statement = in_list(sql.journal_rows, 1)
+        for _, number, points, payload in await self._reader.fetch(statement, (run, 2**63 - 1)):
             place = {"run": run_id, "journal row": number}
             try:
                 row = decode_row(payload)

@@ -1,27 +1,31 @@
 """Journal rows into chunks: what one unit of compaction builds.  Reads only; see writer.seal.
 
-A unit is the oldest journal rows of one run.  Chunks of the same series that overlap the new
-points are absorbed, and so are smaller ones right before them once there are some: late points
-cost log rewrites, and no crumbs stay.  Both are bounded; readers merge what remains.
+A unit is the oldest journal rows of one run, or of many that are small: a transaction each would
+cost more than their points.  Chunks of the same series that overlap the new points are absorbed,
+and so are smaller ones right before them once there are some: late points cost log rewrites, and
+no crumbs stay.  Both are bounded; readers merge what remains.
 
 A run may have 50,000 series, so nothing is done series by series that can be done to all at once.
+Within a unit a series is known by its place: that of its key and its run.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import repeat
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from stepwell_storage.codec import NARROW_BELOW, decode_each, encode_each
-from stepwell_storage.database import Bind, Reader, in_list
+from stepwell_storage.database import Reader, in_list
 from stepwell_storage.errors import Corrupt
 from stepwell_storage.names import pages
 from stepwell_storage.payloads import ByKey, Journaled, decode_each as decode_each_row
+from stepwell_storage.places import key_and_run, place
 from stepwell_storage.points import INT64, Ints, Points, to_ordered
+from stepwell_storage.sealed import Sealed, Taken
 from stepwell_storage.statements import sql
 from stepwell_storage.stretches import Stretches, gather, merge_each
+from stepwell_storage.window import Counted
 
 CHUNK_POINTS = 8_192
 CRUMB_POINTS = 512
@@ -40,49 +44,9 @@ MANY_SERIES = 64
 MANY_NARROW_BELOW = 1_024
 
 
-@dataclass(slots=True)
-class NewChunks:
-    """The columns of ``insert_chunk`` after the run, one entry a chunk; ``ends`` are six, those of
-    the first and the last point."""
-
-    keys: list[int] = field(default_factory=list)
-    points: list[int] = field(default_factory=list)
-    ends: list[list[int]] = field(default_factory=lambda: [[] for _ in range(6)])
-    summaries: list[bytes] = field(default_factory=list)
-    data: list[bytes] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def rows(self, numbers: Sequence[int], run: int) -> Iterator[tuple[Bind, ...]]:
-        """Whole rows of the table."""
-        columns = (self.keys, self.points, *self.ends, self.summaries, self.data)
-        return zip(numbers, repeat(run, len(numbers)), *columns, strict=True)
-
-
-@dataclass(slots=True)
-class Sealed:
-    """What a unit built.
-
-    ``corrections`` are (key, duplicates found, journal row up to which the count is exact now).
-    ``damaged`` says what could not be read and was left where it is.
-    """
-
-    run: int
-    journal: list[int] = field(default_factory=list)
-    upto: int = 0
-    """All of the run's rows up to this number are in the unit, except the damaged ones."""
-    points: int = 0
-    absorbed: list[int] = field(default_factory=list)
-    chunks: NewChunks = field(default_factory=NewChunks)
-    corrections: list[tuple[int, int, int]] = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)
-
-
 class Placed(NamedTuple):
-    """A chunk's place in its series: a row of ``chunks_of_run``."""
+    """A chunk's place in its series: a row of ``chunks_of_run`` after the key."""
 
-    key: int
     id: int
     points: int
     first_step: int
@@ -97,7 +61,7 @@ class Placed(NamedTuple):
 class Series:
     """One series of a unit: where its new points lie, and what they take along."""
 
-    key: int
+    place: int
     count: int
     places: Sequence[Placed]
     absorbed: list[Placed]
@@ -111,102 +75,126 @@ class Series:
 class Logged:
     """A unit's new points, series by series: ordered, each once."""
 
-    keys: Ints
+    places: Ints
     points: Points
     series: Stretches
     repeated: Ints
     """How many of each were there more than once."""
 
 
-async def build(reader: Reader, run: int) -> Sealed:
-    """Everything of one unit, read in one snapshot.  Raises nothing for damaged rows."""
-    sealed = Sealed(run)
-    rows = await _read_unit(reader, run, sealed)
+async def build(reader: Reader, runs: Sequence[int]) -> Sealed:
+    """Everything of one unit, read in one snapshot.  Raises nothing for damaged rows.
+
+    Of the runs those that fit into a unit, at least one.
+    """
+    sealed = Sealed()
+    rows = await _read_unit(reader, runs, sealed)
     if not rows:
         return sealed
     logged = _logged(rows)
     rows.clear()
-    late = {key for key, _ in await reader.fetch(sql.late_series, (run,))}
-    places = await _places(reader, run, logged.keys.tolist())
-    work = _Sealing(reader, sealed, late, narrow_below=_narrow_below(len(logged.keys)))
+    late = await reader.fetch(in_list(sql.late_series, len(runs)), runs)
+    chunks = await _chunks(reader, logged.places)
+    narrow_below = _narrow_below(len(logged.places))
+    work = _Sealing(reader, sealed, {place(*row) for row in late}, narrow_below=narrow_below)
     start = 0
-    for group in _groups(_series(logged, places)):
+    for group in _groups(_series(logged, chunks)):
         await work.seal(group, logged, start)
         start += len(group)
     return sealed
 
 
-async def _read_unit(reader: Reader, run: int, sealed: Sealed) -> list[Journaled]:
-    meta = await reader.fetch(sql.meta, ("counted",))
-    counted = meta[0][0] if meta else 0
-    sizes = await reader.fetch(sql.journal_sizes, (run, counted, MAX_UNIT_ROWS))
-    total, until = 0, None
-    for number, points in sizes:
-        if total and total + points > MAX_UNIT_POINTS:
-            break
-        total, until = total + points, number
-    if until is None:
-        return []
-    sealed.upto = counted if len(sizes) < MAX_UNIT_ROWS and until == sizes[-1][0] else until
-    stored = await reader.fetch(sql.journal_rows, (run, until))
-    rows = []
-    for (number, points, _), row in zip(
-        stored, decode_each_row([payload for *_, payload in stored]), strict=True
-    ):
-        if isinstance(row, Corrupt):
-            sealed.damaged.append(f"journal row {number}: {row.reason}")
-            continue
-        rows.append(row)
-        sealed.journal.append(number)
-        sealed.points += points
+async def _read_unit(reader: Reader, runs: Sequence[int], sealed: Sealed) -> list[Journaled]:
+    """The unit's rows, whose keys are places."""
+    counted = (await Counted.read(reader)).upto
+    sizes = await reader.fetch(
+        in_list(sql.journal_sizes, len(runs)), (*runs, counted, MAX_UNIT_ROWS + 1)
+    )
+    fitting = _fitting([points for *_, points in sizes])
+    upto = dict.fromkeys(runs, counted)
+    if fitting < len(sizes):
+        upto = {run: counted for run, *_ in sizes[:fitting]}
+        (run, last, _), (next_run, *_) = sizes[fitting - 1 : fitting + 1]
+        if run == next_run:
+            upto[run] = last
+    sealed.taken = {run: Taken(number) for run, number in upto.items()}
+    rows: list[Journaled] = []
+    for number in sorted({*upto.values()}):
+        some = [run for run in upto if upto[run] == number]
+        stored = await reader.fetch(in_list(sql.journal_rows, len(some)), (*some, number))
+        rows += _decoded(stored, sealed)
     return rows
 
 
+def _fitting(points: Sequence[int]) -> int:
+    """How many rows fit into a unit, at least one if any."""
+    total = 0
+    for number, more in enumerate(points[:MAX_UNIT_ROWS]):
+        if total and total + more > MAX_UNIT_POINTS:
+            return number
+        total += more
+    return min(len(points), MAX_UNIT_ROWS)
+
+
+def _decoded(stored: Sequence[tuple[int, int, int, bytes]], sealed: Sealed) -> Iterator[Journaled]:
+    decoded = decode_each_row([payload for *_, payload in stored])
+    for (run, number, points, _), row in zip(stored, decoded, strict=True):
+        if isinstance(row, Corrupt):
+            sealed.damaged.append((run, f"journal row {number}: {row.reason}"))
+            continue
+        sealed.journal.append(number)
+        sealed.taken[run].rows += 1
+        sealed.taken[run].points += points
+        yield replace(row, keys=place(row.keys, run))
+
+
 def _logged(rows: Sequence[Journaled]) -> Logged:
-    by_key = ByKey.of_rows(rows)
-    points, series = merge_each(by_key.points, by_key.series)
-    return Logged(by_key.keys, points, series, by_key.series.counts - series.counts)
+    by_place = ByKey.of_rows(rows)
+    points, series = merge_each(by_place.points, by_place.series)
+    return Logged(by_place.keys, points, series, by_place.series.counts - series.counts)
 
 
 def _narrow_below(series: int) -> int:
     return NARROW_BELOW if series <= MANY_SERIES else MANY_NARROW_BELOW
 
 
-async def _places(reader: Reader, run: int, keys: Sequence[int]) -> dict[int, list[Placed]]:
-    """The chunks of some series, in order."""
-    places: dict[int, list[Placed]] = {}
-    for page in pages(keys):
-        statement = in_list(sql.chunks_of_run, len(page))
-        for placed in map(Placed._make, await reader.fetch(statement, (run, *page))):
-            places.setdefault(placed.key, []).append(placed)
-    for chunks in places.values():
+async def _chunks(reader: Reader, places: Ints) -> dict[int, list[Placed]]:
+    """The chunks of some series, in order, by the places of the series."""
+    found: dict[int, list[Placed]] = {}
+    keys, runs = key_and_run(places)
+    for run in np.unique(runs).tolist():
+        for page in pages(keys[runs == run].tolist()):
+            statement = in_list(sql.chunks_of_run, len(page))
+            for key, *row in await reader.fetch(statement, (run, *page)):
+                found.setdefault(place(key, run), []).append(Placed(*row))
+    for chunks in found.values():
         chunks.sort(key=_by_first)
-    return places
+    return found
 
 
 def _by_first(placed: Placed) -> tuple[int, ...]:
-    return placed[3:6]
+    return placed[2:5]
 
 
 def _by_last(placed: Placed) -> tuple[int, ...]:
-    return placed[6:9]
+    return placed[5:8]
 
 
-def _series(logged: Logged, places: dict[int, list[Placed]]) -> Iterator[Series]:
+def _series(logged: Logged, chunks: dict[int, list[Placed]]) -> Iterator[Series]:
     points, series = logged.points, logged.series
     ends = [_positions(points[rows]) for rows in (series.starts, series.ends)]
     left = max(MANY_ABSORBED, 3 * len(series) // 2)
-    for key, count, *ends_of in zip(
-        logged.keys.tolist(), series.counts.tolist(), *ends, strict=True
+    for where, count, *ends_of in zip(
+        logged.places.tolist(), series.counts.tolist(), *ends, strict=True
     ):
-        there = places.get(key)
+        there = chunks.get(where)
         if not there:
-            yield Series(key, count, (), [])
+            yield Series(where, count, (), [])
             continue
         overlapping = _overlapping(there, *ends_of)
         small = _small_before(there, overlapping, ends_of[0], count)[-left:] if left > 0 else []
         left -= len(small)
-        yield Series(key, count, there, [*small, *overlapping])
+        yield Series(where, count, there, [*small, *overlapping])
 
 
 def _positions(points: Points) -> Iterator[tuple[int, int, int]]:
@@ -305,7 +293,8 @@ class _Sealing:
                 points, sizes = decode_each([data[chunk] for _, chunk in wanted])
             except Corrupt as error:
                 one = group[wanted[int(str(error.place["index"]))][0]]
-                self._sealed.damaged.append(f"key {one.key}: {error.reason}")
+                key, run = key_and_run(one.place)
+                self._sealed.damaged.append((run, f"key {key}: {error.reason}"))
                 one.absorbed = []
                 continue
             return np.array([number for number, _ in wanted], INT64), sizes, points
@@ -314,7 +303,9 @@ class _Sealing:
         sealed = self._sealed
         sealed.absorbed += [placed.id for one in group for placed in one.absorbed]
         into = sealed.chunks
-        into.keys += np.repeat([one.key for one in group], pieces).tolist()
+        keys, runs = key_and_run(np.repeat([one.place for one in group], pieces))
+        into.keys += keys.tolist()
+        into.runs += runs.tolist()
         into.points += chunks.counts.tolist()
         for columns, rows in ((into.ends[:3], chunks.starts), (into.ends[3:], chunks.ends)):
             for column, more in zip(
@@ -328,23 +319,23 @@ class _Sealing:
     def _correct(self, group: list[Series], gone: Ints, pieces: Ints) -> None:
         """Counts that are too high, and those that are known to be exact from now on."""
         sealed, into = self._sealed, self._sealed.chunks
-        newest = sealed.upto
         ends = len(into) - int(pieces.sum()) + np.cumsum(pieces)
         for number, one in enumerate(group):
-            is_late = one.key in self._late
+            is_late = one.place in self._late
             if not is_late and not gone[number]:
                 continue
             new = range(int(ends[number] - pieces[number]), int(ends[number]))
             absorbed = {placed.id for placed in one.absorbed}
             left = [placed for placed in one.places if placed.id not in absorbed]
             left += [
-                Placed(one.key, 0, into.points[chunk], *[column[chunk] for column in into.ends])
+                Placed(0, into.points[chunk], *[column[chunk] for column in into.ends])
                 for chunk in new
             ]
             disjoint = is_disjoint(left)
             if gone[number] or disjoint:
-                exact_until = newest if disjoint else 0
-                sealed.corrections.append((one.key, int(gone[number]), exact_until))
+                key, run = key_and_run(one.place)
+                exact_until = sealed.taken[run].upto if disjoint else 0
+                sealed.corrections.append((int(gone[number]), exact_until, key, run))
 
 
 def split(counts: Ints) -> tuple[Ints, Stretches]:

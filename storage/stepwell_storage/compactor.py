@@ -18,8 +18,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from stepwell_storage.compaction import Sealed, build
+from stepwell_storage.compaction import build
 from stepwell_storage.errors import StorageError
+from stepwell_storage.sealed import Sealed
 from stepwell_storage.sqlite import read_only
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ _PR_SET_PDEATHSIG = 1
 
 class _Unit(msgspec.Struct, array_like=True):
     path: str
-    run: int
+    runs: list[int]
 
 
 class _Reply(msgspec.Struct, array_like=True):
@@ -53,14 +54,14 @@ class Compactor:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    async def build(self, path: Path, run: int) -> Sealed:
-        """One unit of a run.  Raises CompactionFailed; a dead process is replaced next time."""
+    async def build(self, path: Path, runs: list[int]) -> Sealed:
+        """One unit of some runs.  Raises CompactionFailed; a dead process is replaced next time."""
         async with self._turn:
             process = self._process or await self._start()
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                body = msgspec.msgpack.encode(_Unit(str(path), run))
+                body = msgspec.msgpack.encode(_Unit(str(path), runs))
                 process.stdin.write(_LENGTH.pack(len(body)) + body)
                 await process.stdin.drain()
                 size = _LENGTH.unpack(await process.stdout.readexactly(4))[0]
@@ -108,7 +109,7 @@ def _die_with_parent() -> None:
 async def _answer(unit: _Unit) -> _Reply:
     try:
         async with read_only(Path(unit.path)) as reader:
-            return _Reply(await build(reader, unit.run))
+            return _Reply(await build(reader, unit.runs))
     except Exception as error:  # noqa: BLE001 - the server decides what to make of it
         return _Reply(error=f"{type(error).__name__}: {error}")
 

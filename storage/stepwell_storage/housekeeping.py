@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
+LOOKS_SHARE = 50
 IDLE_S = 2.0
 RETRY_S = 1.0
 
@@ -47,14 +48,15 @@ class Housekeeping:
 
     async def _run(self) -> None:
         while True:
+            start = time.perf_counter()
             try:
                 busy = await self._compact_most_urgent() or await self._tidy_idle()
             except Exception:
                 logger.exception("housekeeping failed; trying again")
                 await asyncio.sleep(RETRY_S)
                 continue
-            if not busy:
-                await asyncio.sleep(TICK_S)
+            if not busy:  # to look through thousands of waiting runs in vain takes a while, too
+                await asyncio.sleep(max(TICK_S, LOOKS_SHARE * (time.perf_counter() - start)))
 
     def _rested(self) -> list[Tenant]:
         return [one for one in self._store.opened() if not self._turns.is_resting(one.name)]
@@ -70,25 +72,39 @@ class Housekeeping:
         _, run, name = max(due)
 
         async def unit(tenant: Tenant) -> None:
+            backlog = tenant.writer.backlog
+            runs = backlog.unit(run)
             try:
-                await self._unit(tenant, run)
+                await self._unit(tenant, runs)
             except Exception:
-                tenant.writer.backlog.postpone(run)
+                if len(runs) > 1:
+                    backlog.part(runs)
+                else:
+                    backlog.postpone(run)
                 raise
 
         await self._turns.give(name, unit)
         return True
 
-    async def _unit(self, tenant: Tenant, run: int) -> None:
-        """Compact a run's oldest journal rows."""
+    async def _unit(self, tenant: Tenant, runs: list[int]) -> None:
+        """Compact some runs' oldest journal rows."""
         assert tenant.folder is not None
+        backlog = tenant.writer.backlog
         start = time.perf_counter()
         await tenant.settle()
-        sealed = await self.compactor.build(tenant.folder / "tenant.db", run)
-        for what in sealed.damaged:
+        sealed = await self.compactor.build(tenant.folder / "tenant.db", runs)
+        for run, what in sealed.damaged:
             logger.error("tenant %s, run row %d, damaged: %s", tenant.name, run, what)
-        if not sealed.journal or not await tenant.seal(sealed):
-            tenant.writer.backlog.give_up(run)
+        for run, taken in sealed.taken.items():
+            if not taken.rows:
+                backlog.give_up(run)
+        if not sealed.journal:
+            return
+        if not await tenant.seal(sealed):
+            if len(runs) > 1:
+                backlog.part(runs)
+            else:
+                backlog.give_up(runs[0])
             return
         tenant.tidy = False
         self._meters.unit_points += sealed.points
@@ -98,7 +114,7 @@ class Housekeeping:
         """All that the tenant's journal holds, due or not; then give every freed page back."""
         backlog = tenant.writer.backlog
         while most_urgent := backlog.most_urgent(everything=True):
-            await self._unit(tenant, most_urgent[1])
+            await self._unit(tenant, backlog.unit(most_urgent[1], everything=True))
         while await tenant.maintain():
             pass
 

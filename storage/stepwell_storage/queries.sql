@@ -141,11 +141,11 @@ select run, id, payload from journal_of where run in (?*) order by run, id;
 -- journal_by_run: how much waits for compaction
 select run, count(*), sum(points), sum(length(payload)) from journal group by run;
 
--- journal_sizes: a run's oldest rows that are counted
-select id, points from journal_of where run = ? and id <= ? order by id limit ?;
+-- journal_sizes: some runs' oldest rows that are counted
+select run, id, points from journal_of where run in (?*) and id <= ? order by run, id limit ?;
 
--- journal_rows: a run's oldest rows
-select id, points, payload from journal_of where run = ? and id <= ? order by id;
+-- journal_rows: some runs' oldest rows
+select run, id, points, payload from journal_of where run in (?*) and id <= ? order by run, id;
 
 -- delete_journal: rows that became chunks
 delete from journal where id in (?*);
@@ -154,6 +154,9 @@ delete from journal where id in (?*);
 insert into journal_run (run, journal)
 select run, id from journal
 where id > coalesce((select value from meta where name = 'counted'), 0) and id <= ? order by run, id;
+
+-- unlist_sealed: some rows, before they are deleted
+delete from journal_run where (run, journal) in (select run, id from journal where id in (?*));
 
 -- unlist_journal: rows of one run that are gone
 delete from journal_run where run = ? and journal in (?*);
@@ -208,8 +211,8 @@ on conflict (id) do update set
 -- correct_series: what compaction found out
 update series set count = count - ?, late = case when late <= ? then 0 else late end where key = ? and run = ?;
 
--- late_series: series of a run whose count may be too high
-select key, late from series where run = ? and late > 0;
+-- late_series: series of some runs whose count may be too high
+select key, run from series where run in (?*) and late > 0;
 
 -- keys_of_run: which series a run has
 select key from series where run = ?;

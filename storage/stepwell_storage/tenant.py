@@ -12,7 +12,6 @@ from stepwell_storage.artifacts import Artifacts
 from stepwell_storage.catalog import CreateRun
 from stepwell_storage.clock import now_ms
 from stepwell_storage.committer import Committer, Gauge, Job
-from stepwell_storage.compaction import Sealed
 from stepwell_storage.database import Database, Reader, Transaction, in_list
 from stepwell_storage.datasets import Datasets
 from stepwell_storage.errors import (
@@ -49,6 +48,7 @@ from stepwell_storage.records import (
 )
 from stepwell_storage.registry import Registry
 from stepwell_storage.runs import RunState
+from stepwell_storage.sealed import Sealed
 from stepwell_storage.shared import Shared, Steps
 from stepwell_storage.sqlite import SMALLEST, Sqlite
 from stepwell_storage.statements import sql

@@ -15,7 +15,6 @@ from typing import Any
 from stepwell_storage.backlog import Backlog
 from stepwell_storage.catalog import Catalog, CreateRun
 from stepwell_storage.committer import Job
-from stepwell_storage.compaction import Sealed
 from stepwell_storage.database import Database, Reader, Transaction, in_list
 from stepwell_storage.errors import Conflict, Corrupt, Full, Invalid, NotFound, StorageError
 from stepwell_storage.events import Events, points_of
@@ -25,6 +24,7 @@ from stepwell_storage.meters import Meters
 from stepwell_storage.names import Counter, Names, pages
 from stepwell_storage.payloads import decode
 from stepwell_storage.runs import Runs
+from stepwell_storage.sealed import Sealed
 from stepwell_storage.statements import sql
 from stepwell_storage.statistics import Entry
 from stepwell_storage.window import Counted, Window
@@ -300,21 +300,20 @@ class Writer:
 
         By exact lists of numbers, never by a watermark; raises Stale when a row is gone.
         """
+        await _delete_exactly(tx, sql.unlist_sealed, sealed.journal)
         await _delete_exactly(tx, sql.delete_journal, sealed.journal)
-        await _delete_exactly(tx, sql.unlist_journal, sealed.journal, sealed.run)
         await _delete_exactly(tx, sql.delete_chunks, sealed.absorbed)
         numbers = await self._chunk_ids.take(tx, len(sealed.chunks))
-        await tx.executemany(sql.insert_chunk, list(sealed.chunks.rows(numbers, sealed.run)))
-        corrections = [(gone, upto, key, sealed.run) for key, gone, upto in sealed.corrections]
-        await tx.executemany(sql.correct_series, corrections)
-        self._effects.append(
-            lambda: self.backlog.remove(
-                sealed.run,
-                rows=len(sealed.journal),
-                points=sealed.points,
-                size=12 * sealed.points + 64 * len(sealed.journal),
-            )  # fmt: skip
-        )
+        await tx.executemany(sql.insert_chunk, list(sealed.chunks.rows(numbers)))
+        await tx.executemany(sql.correct_series, sealed.corrections)
+        self._effects.append(lambda: self._sealed(sealed))
+
+    def _sealed(self, sealed: Sealed) -> None:
+        for run, taken in sealed.taken.items():
+            if not taken.rows:
+                continue
+            size = 12 * taken.points + 64 * taken.rows
+            self.backlog.remove(run, rows=taken.rows, points=taken.points, size=size)
 
     # --- after the transaction -----------------------------------------------------------------
 
@@ -335,11 +334,9 @@ class Writer:
         self._effects.clear()
 
 
-async def _delete_exactly(
-    tx: Transaction, statement: str, numbers: Sequence[int], *binds: int
-) -> None:
+async def _delete_exactly(tx: Transaction, statement: str, numbers: Sequence[int]) -> None:
     for page in pages(numbers):
-        if await tx.execute(in_list(statement, len(page)), (*binds, *page)) != len(page):
+        if await tx.execute(in_list(statement, len(page)), page) != len(page):
             raise Stale
 
 

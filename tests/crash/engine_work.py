@@ -22,10 +22,11 @@ from typing import Any, Literal
 import numpy as np
 
 from stepwell_storage import sqlite
-from stepwell_storage.compaction import Sealed, build
+from stepwell_storage.compaction import build
 from stepwell_storage.errors import Busy, Full, NotFound, Unreadable
 from stepwell_storage.points import Floats, Ints
 from stepwell_storage.records import Batch, NewRun, RunChange
+from stepwell_storage.sealed import Sealed
 from stepwell_storage.sqlite import read_only
 from stepwell_storage.store import Options, Store
 from stepwell_storage.tenant import Tenant
@@ -260,9 +261,9 @@ class Shim:
 class CompactorHere:
     """The compactor without its process, which would take longer to start than the work takes."""
 
-    async def build(self, path: Path, run: int) -> Sealed:
+    async def build(self, path: Path, runs: list[int]) -> Sealed:
         async with read_only(path) as reader:
-            return await build(reader, run)
+            return await build(reader, runs)
 
     async def close(self) -> None: ...
 

@@ -175,7 +175,7 @@ async def test_a_unit_built_twice_is_put_in_place_once(store: Store, tenant: Ten
     await tenant.log(RUN, batch("loss", range(1_000)))
     await tenant.settle()
     async with tenant._database.snapshot() as reader:
-        first, second = await build(reader, 1), await build(reader, 1)
+        first, second = await build(reader, [1]), await build(reader, [1])
     assert await tenant.seal(first)
     assert not await tenant.seal(second)
     assert len(await tenant.points(RUN, "loss")) == 1_000
@@ -188,7 +188,7 @@ async def test_points_that_come_while_a_unit_is_built_are_kept(store: Store, ten
     await tenant.log(RUN, batch("loss", range(1_000)))
     await tenant.settle()
     async with tenant._database.snapshot() as reader:
-        sealed = await build(reader, 1)
+        sealed = await build(reader, [1])
     await tenant.log(RUN, batch("loss", range(500, 1_500)))
     assert await tenant.seal(sealed)
     assert len(await tenant.points(RUN, "loss")) == 1_500
