@@ -241,10 +241,19 @@ order by first_step, first_timestamp, first;
 select run, key, id, count, first_step, first_timestamp, first, last_step, last_timestamp, last, summary
 from chunk where run in (?*) and key in (?*) and first_step <= ? and last_step >= ?;
 
+-- series_share: how many series a run has, and how many names there are, about
+select (select count(*) from series where run = ?), (select coalesce(max(id), 0) from name);
+
 -- series_page: a run's series by name
 select n.text, s.count, s.late, s.last_step, s.last_timestamp, s.last, s.low, s.low_step, s.high, s.high_step
 from series s join name n on n.id = s.key
 where s.run = ? and n.text >= ? and n.text < ? and n.text > ?
+order by n.text limit ?;
+
+-- series_page_by_name: the same by walking the names, of which the run has most; a page then costs as much as it shows
+select n.text, s.count, s.late, s.last_step, s.last_timestamp, s.last, s.low, s.low_step, s.high, s.high_step
+from name n cross join series s
+where s.run = ? and s.key = n.id and n.text >= ? and n.text < ? and n.text > ?
 order by n.text limit ?;
 
 -- count_series: how many series a run has under a prefix

@@ -30,6 +30,8 @@ _FEW_CHUNKS = 2
 """Up to so many are decoded where they are; more leave the event loop free."""
 _SERIES_AT_ONCE = 16
 """Series whose summaries are read together: of a million points each 2 MB."""
+_MOST_OF = 2
+"""Names for each series of a run up to which its page is found by walking the names."""
 _by_first = attrgetter("first")
 
 
@@ -271,8 +273,12 @@ async def page(
     """A run's series by name, from the statistics."""
     after_text = cursors.decode("series", cursor)[0] if cursor else ""
     upper = prefix + "\U0010ffff" * 8 if prefix else "\U0010ffff" * 8
-    rows = await reader.fetch(sql.series_page, (run, prefix, upper, after_text, limit + 1))
-    total = (await reader.fetch(sql.count_series, (run, prefix, upper)))[0][0]
+    total, names = (await reader.fetch(sql.series_share, (run,)))[0]
+    by_name = names <= _MOST_OF * total
+    statement = sql.series_page_by_name if by_name else sql.series_page
+    rows = await reader.fetch(statement, (run, prefix, upper, after_text, limit + 1))
+    if prefix:
+        total = (await reader.fetch(sql.count_series, (run, prefix, upper)))[0][0]
     found = [_stats(row) for row in rows[:limit]]
     more = len(rows) > limit
     return SeriesPage(found, cursors.encode("series", found[-1].key) if more else None, total)

@@ -65,6 +65,31 @@ async def test_series_are_listed_and_charted_wherever_their_points_lie(
         assert (await tenant.history(RUN, chart.key)).points == chart.points
 
 
+@pytest.mark.parametrize("names", [SERIES, 40])
+async def test_pages_of_series_are_the_same_whether_others_have_many_or_few(
+    tenant: Tenant, names: int
+):
+    """A run's own are few of the tenant's names, or most of them: it is read in two ways."""
+    await tenant.create_run(new_run())
+    other = f"{2:032x}"
+    await tenant.create_run(new_run(other))
+    own = sorted(KEYS[:40:2])
+    for run, keys in ((other, KEYS[:names]), (RUN, own)):
+        zeros = np.zeros(len(keys), "<i8").tobytes()
+        await tenant.log(run, Batch(keys, [1] * len(keys), zeros, zeros, zeros))
+    for prefix in ("", "block/001", "block/9"):
+        found: list[str] = []
+        cursor = None
+        while True:
+            page = await tenant.series(RUN, prefix=prefix, cursor=cursor, limit=7)
+            found += [stats.key for stats in page.series]
+            assert page.total == len([key for key in own if key.startswith(prefix)])
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert found == [key for key in own if key.startswith(prefix)]
+
+
 async def test_a_damaged_journal_row_of_several_series_is_named(tenant: Tenant, data: Path):
     await tenant.create_run(new_run())
     await log_step(tenant, 0)
