@@ -21,7 +21,7 @@ from stepwell_storage.names import pages
 from stepwell_storage.points import Ints, Points, after, merge, unordered
 from stepwell_storage.records import Position, SeriesPage, SeriesStats
 from stepwell_storage.runs import RunState
-from stepwell_storage.shared import INT64_MAX, Piece, Place, Shared, Steps
+from stepwell_storage.shared import INT64_MAX, Gathered, Piece, Place, Shared, Steps
 from stepwell_storage.statements import sql
 from stepwell_storage.summaries import BLOCK
 
@@ -64,8 +64,7 @@ class Series:
 
     async def points(self, steps: Steps) -> Points:
         """Every point within the steps."""
-        pieces = await self._pieces(steps)
-        return steps.cut(merge(await self._load(pieces)))
+        return await self._merged(await self._pieces(steps), steps)
 
     async def page(self, steps: Steps, cursor: str | None, limit: int) -> HistoryPage:
         """At most ``limit`` points after the cursor."""
@@ -76,7 +75,7 @@ class Series:
         if seen is not None:
             pieces = [piece for piece in pieces if piece.last > seen]
         wanted, horizon = _prefix(pieces, steps, seen, limit)
-        points = steps.cut(merge(await self._load(wanted)))
+        points = await self._merged(wanted, steps)
         if seen is not None:
             points = after(points, seen)
         if horizon is not None:  # what is beyond may be incomplete
@@ -84,7 +83,7 @@ class Series:
         if len(points) <= limit and horizon is None:
             return HistoryPage(points, None)
         if not len(points):  # chunks that begin at one place: rare, and not to be paged
-            points = steps.cut(merge(await self._load(pieces)))
+            points = await self._merged(pieces, steps)
             points = points if seen is None else after(points, seen)
         points = points[:limit]
         return HistoryPage(points, cursors.encode("history", *points.position(-1)))
@@ -94,18 +93,36 @@ class Series:
         key = await self._shared.number(self._name)
         if key is None:
             return Chart(run_id, self._name, Points.empty(), None, 0)
-        pieces = await self._with_tail(self._shared.chunks(self._run, key), key, steps)
-        whole = {piece.chunk: piece.points for piece in pieces if _is_whole(piece, steps)}
-        if max_points is None or sum(whole.values()) < _few(max_points):
-            points = steps.cut(merge(await self._load(pieces)))
-            if max_points is None or len(points) <= max_points:
-                return Chart(run_id, self._name, points, None, len(points))
-            size = -(-len(points) // _buckets(max_points))
-            blocks = Blocks.of(points, min(size, BLOCK))
-        else:
-            blocks = await self._blocks(pieces, whole, steps)
-        chart, counts = bucket(blocks, _buckets(max_points))
+        gathered, tail = self._shared.gathered(self._run, key), await self._tail(key, steps)
+        if max_points is None:
+            points = await self._merged(_in_order(gathered.pieces, tail), steps)
+            return Chart(run_id, self._name, points, None, len(points))
+        found = await self._points_or_blocks(gathered, tail, steps, max_points)
+        if isinstance(found, Points):
+            return Chart(run_id, self._name, found, None, len(found))
+        chart, counts = bucket(found, _buckets(max_points))
         return Chart(run_id, self._name, chart, counts, int(counts.sum()))
+
+    async def _points_or_blocks(
+        self, gathered: Gathered, tail: Points, steps: Steps, max_points: int
+    ) -> Points | Blocks:
+        """All points where that are no more than a chart may have, else blocks of them."""
+        few = _few(max_points)
+        if gathered.points >= few and gathered.in_line(steps, tail):
+            parts = [self._summaries([(row[2], row[10]) for row in gathered.rows])]
+            return Blocks.concat([*parts, Blocks.of(tail)] if len(tail) else parts)
+        pieces = _in_order(gathered.pieces, tail)
+        whole = {piece.chunk: piece.points for piece in pieces if _is_whole(piece, steps)}
+        if sum(whole.values()) >= few:
+            return await self._blocks(pieces, whole, steps)
+        points = await self._merged(pieces, steps)
+        if len(points) <= max_points:
+            return points
+        size = -(-len(points) // _buckets(max_points))
+        return Blocks.of(points, min(size, BLOCK))
+
+    async def _merged(self, pieces: Sequence[Piece], steps: Steps) -> Points:
+        return steps.cut(merge(await self._load(pieces)))
 
     # --- pieces --------------------------------------------------------------------------------
 
@@ -114,17 +131,14 @@ class Series:
         key = await self._shared.number(self._name)
         if key is None:
             return []
-        return await self._with_tail(await self._shared.places(self._run, key, steps), key, steps)
+        chunks = await self._shared.places(self._run, key, steps)
+        return _in_order(chunks, await self._tail(key, steps))
 
-    async def _with_tail(self, chunks: Sequence[Piece], key: int, steps: Steps) -> list[Piece]:
-        pieces = list(chunks)
+    async def _tail(self, key: int, steps: Steps) -> Points:
         try:
-            tail = steps.cut(await self._shared.tail(self._run, key))
+            return steps.cut(await self._shared.tail(self._run, key))
         except Corrupt as error:
             raise Corrupt(error.reason, **self._place, where="journal") from error
-        if len(tail):
-            pieces.append(Piece(tail.position(0), tail.position(-1), len(tail), 0, tail))
-        return sorted(pieces, key=_by_first)
 
     async def _load(self, pieces: Sequence[Piece]) -> list[Points]:
         loaded: dict[int, Points] = {}
@@ -149,25 +163,25 @@ class Series:
     async def _blocks(self, pieces: Sequence[Piece], whole: Container[int], steps: Steps) -> Blocks:
         """Blocks of all points, in order: from summaries where a chunk lies alone and inside."""
         parts: list[Blocks] = []
-        alone: list[Piece] = []
+        alone: list[tuple[int, bytes]] = []
         for cluster in clusters(pieces):
             if len(cluster) == 1 and cluster[0].chunk in whole and cluster[0].tail is None:
-                alone.append(cluster[0])
+                alone.append((cluster[0].chunk, cluster[0].summary))
                 continue
-            parts += self._summaries(alone)
-            alone.clear()
-            points = steps.cut(merge(await self._load(cluster)))
+            if alone:
+                parts.append(self._summaries(alone))
+            alone = []
+            points = await self._merged(cluster, steps)
             if len(points):
                 parts.append(Blocks.of(points))
-        return Blocks.concat([*parts, *self._summaries(alone)])
+        return Blocks.concat([*parts, self._summaries(alone)] if alone else parts)
 
-    def _summaries(self, chunks: Sequence[Piece]) -> list[Blocks]:
-        if not chunks:
-            return []
+    def _summaries(self, chunks: Sequence[tuple[int, bytes]]) -> Blocks:
+        """Blocks of chunks, given as number and summary, at least one."""
         try:
-            return [Blocks.of_summaries([piece.summary for piece in chunks])]
+            return Blocks.of_summaries([summary for _, summary in chunks])
         except Corrupt as error:
-            chunk = chunks[int(str(error.place.get("index", 0)))].chunk
+            chunk = chunks[int(str(error.place.get("index", 0)))][0]
             raise Corrupt(error.reason, **self._place, chunk=chunk) from error
 
 
@@ -221,6 +235,14 @@ def too_many(most: int) -> LimitExceeded:
         f"this is more than {most} points: ask for fewer series or points, or page through the"
         " histories",
     )
+
+
+def _in_order(chunks: Sequence[Piece], tail: Points) -> list[Piece]:
+    """The chunks and the tail, if it has points, in order of their first points."""
+    pieces = list(chunks)
+    if len(tail):
+        pieces.append(Piece(tail.position(0), tail.position(-1), len(tail), 0, tail))
+    return sorted(pieces, key=_by_first)
 
 
 def _is_whole(piece: Piece, steps: Steps) -> bool:

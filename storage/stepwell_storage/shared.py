@@ -6,7 +6,9 @@ need of some runs and some keys is read by one.
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from operator import lt
+from typing import Any, NamedTuple
 
 from stepwell_storage.database import Reader, in_list
 from stepwell_storage.names import pages
@@ -51,6 +53,33 @@ class Piece(NamedTuple):
     summary: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The chunks of one series, rows of ``chart_chunks``, in no order."""
+
+    rows: Sequence[tuple[Any, ...]] = ()
+
+    @property
+    def points(self) -> int:
+        return sum([row[3] for row in self.rows])
+
+    @property
+    def pieces(self) -> list[Piece]:
+        return [Piece(row[4:7], row[7:10], row[3], row[2], None, row[10]) for row in self.rows]
+
+    def in_line(self, steps: Steps, tail: Points) -> bool:
+        """Whether the rows stand in order, each chunk ends at a step before that at which the next
+        one or the tail begins, and all lie within the steps.
+
+        So it is, as a rule, and then nothing has to be made of each of thousands of rows.
+        """
+        firsts = [row[4] for row in self.rows] + tail.steps[:1].tolist()
+        lasts = [row[7] for row in self.rows]
+        return (
+            firsts[0] >= steps.start and lasts[-1] <= steps.end and all(map(lt, lasts, firsts[1:]))
+        )
+
+
 class Shared:
     """Of one request for series of these keys."""
 
@@ -60,7 +89,7 @@ class Shared:
         self._numbers: dict[str, int] | None = None
         self._payloads: dict[int, list[bytes]] = {}
         self._sorted: dict[int, ByKey] = {}
-        self._chunks: dict[tuple[int, int], list[Piece]] = {}
+        self._chunks: dict[tuple[int, int], Gathered] = {}
         self._data: dict[int, bytes] = {}
 
     async def number(self, key: str) -> int | None:
@@ -88,25 +117,25 @@ class Shared:
             in_list(sql.chart_chunks, len(runs), len(numbers)),
             (*runs, *numbers, steps.end, steps.start),
         )
+        by_series: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
         for row in rows:
-            piece = Piece(row[4:7], row[7:10], row[3], row[2], None, row[10])
-            self._chunks.setdefault(row[:2], []).append(piece)
+            by_series.setdefault(row[:2], []).append(row)
+        self._chunks = {series: Gathered(found) for series, found in by_series.items()}
         self._data = dict(await self.data(self._of_few(few)))
 
     def _of_few(self, few: int) -> list[int]:
         """The chunks of series of few points, as far as their data is not much."""
         chosen: list[int] = []
         room = _MAX_GATHERED_POINTS
-        for pieces in self._chunks.values():
-            points = sum(piece.points for piece in pieces)
+        for gathered in self._chunks.values():
+            points = gathered.points
             if points <= min(few, room):
                 room -= points
-                chosen += [piece.chunk for piece in pieces]
+                chosen += [row[2] for row in gathered.rows]
         return chosen
 
-    def chunks(self, run: int, key: int) -> list[Piece]:
-        """Those of a series of which any were gathered, in no order."""
-        return self._chunks.get((run, key), [])
+    def gathered(self, run: int, key: int) -> Gathered:
+        return self._chunks.get((run, key), Gathered())
 
     async def places(self, run: int, key: int, steps: Steps) -> list[Piece]:
         """The chunks of one series that reach into the steps, without summaries."""
