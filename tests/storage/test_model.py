@@ -25,6 +25,8 @@ from stepwell_storage.records import (
     RunChange,
     RunQuery,
 )
+from stepwell_storage.series import ChartQuery
+from stepwell_storage.shared import Steps
 from stepwell_storage.store import Options, Store
 from stepwell_storage.writer import FLUSH_INTERVAL_S
 
@@ -331,7 +333,8 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
             if cursor is None:
                 break
         assert paged == expected
-        (chart,) = self.call("charts", [run], [key], max_points=8)
+        query = ChartQuery([key], Steps.of(None, None), max_points=8)
+        (chart,) = self.call("charts", [run], query)
         if chart.counts is not None:
             assert chart.counts.sum() == len(expected)
         drawn = {tuple(chart.points.position(row)) for row in range(len(chart.points))}
