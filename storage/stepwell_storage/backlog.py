@@ -113,7 +113,7 @@ class Backlog:
         self.bytes -= size
         self.points -= points
         if waiting.rows <= 0:
-            del self._runs[run]
+            self.forget(run)  # and what sizes were estimated wrongly
 
     def give_up(self, run: int) -> None:
         """Nothing of this run can be compacted as it is (damage): leave it until more comes."""

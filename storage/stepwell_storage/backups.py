@@ -36,7 +36,7 @@ from stepwell_storage.errors import (
 )
 from stepwell_storage.migrations import VERSION, too_new
 from stepwell_storage.seals import seal, seal_of
-from stepwell_storage.sqlite import translate
+from stepwell_storage.sqlite import SQLITE_ERRORS, translate
 
 MANIFEST: Final = "backup.jsonl"
 _LINES: Final = "backup.partial"
@@ -173,7 +173,7 @@ def copy_database(source: Path, target: Path) -> None:
             for pragma in ("journal_mode=off", "synchronous=off"):  # synced below, once
                 writer.execute(f"pragma {pragma}").fetchall()
             reader.backup(writer, pages=_PAGES)
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise translate(error, source) from error
     sync(target)
 
@@ -187,7 +187,7 @@ def _owners(database: Path) -> Owners:
                 "runs": {row[0] for row in copy.execute("select run_id from run")},
                 "models": {row[0] for row in copy.execute("select model_id from model")},
             }
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise translate(error, database) from error
 
 

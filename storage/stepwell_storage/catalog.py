@@ -147,7 +147,7 @@ class Catalog:
         await self._set_experiment_tags(tx, old.number, change.tags)
         if lifecycle != old.lifecycle:
             await self._cascade(tx, old.number, lifecycle, now)
-        self._after_commit(lambda: self.forget(old))
+        self.forget(old)
 
     async def _set_experiment_tags(
         self, tx: Transaction, number: int, tags: Mapping[str, str | None]
@@ -173,9 +173,18 @@ class Catalog:
         self._after_commit(mark)
 
     def forget(self, experiment: Experiment) -> None:
-        """It changed: what is remembered of it is old."""
-        self._by_name.pop(experiment.name, None)
-        self._by_id.pop(experiment.experiment_id, None)
+        """It changes: what is remembered of it is old, for the rest of the group and after it.
+
+        Now, as a run that is made behind this looks it up; and again after the commit, as one that
+        was made in front of this has it remembered there.
+        """
+
+        def drop() -> None:
+            self._by_name.pop(experiment.name, None)
+            self._by_id.pop(experiment.experiment_id, None)
+
+        drop()
+        self._after_commit(drop)
 
     async def _experiment_for(
         self, tx: Transaction, new: NewRun, fresh: dict[str, Experiment]
@@ -209,7 +218,7 @@ class Catalog:
     async def create_runs(self, tx: Transaction, jobs: Sequence[CreateRun]) -> None:
         """Make the runs of a group; one whose id exists already is left as it is."""
         told = [job.new.run_id for job in jobs if not job.new.fresh]
-        await self._runs.load(tx, told)
+        there = await self._runs.existing(tx, told)
         purged = await self._purged(tx, told)
         made: dict[str, CreateRun] = {}
         fresh: dict[str, Experiment] = {}
@@ -218,7 +227,7 @@ class Catalog:
             if job.new.run_id in purged:
                 job.fail(Purged(job.new.run_id))
                 continue
-            if self._runs.get(job.new.run_id) or job.new.run_id in made:
+            if job.new.run_id in there or job.new.run_id in made:
                 continue
             try:
                 job.experiment = await self._experiment_for(tx, job.new, fresh)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stepwell_storage import console
+from stepwell_storage import console, migrations
 from stepwell_storage.backups import copy_database
 from stepwell_storage.codec import decode as decode_chunk
 from stepwell_storage.database import Reader, in_list
@@ -23,16 +23,18 @@ from stepwell_storage.errors import Corrupt, StorageError, Unsupported
 from stepwell_storage.invariants import broken
 from stepwell_storage.journal import parameter_number
 from stepwell_storage.leftovers import Owners, ownerless, owners
-from stepwell_storage.migrations import VERSION, too_new
 from stepwell_storage.payloads import Journaled, decode as decode_row
 from stepwell_storage.places import place
 from stepwell_storage.points import NAN_BITS, Points, merge, to_ordered
 from stepwell_storage.records import Position
-from stepwell_storage.seals import broken_seals
+from stepwell_storage.seals import check_seals
+from stepwell_storage.shapes import changed
 from stepwell_storage.sqlite import Sqlite, read_only
 from stepwell_storage.statements import sql
 from stepwell_storage.store import is_tenant_name
 from stepwell_storage.summaries import decode as decode_summary, summarise
+from stepwell_storage.texts import unreadable
+from stepwell_storage.wal import SET_ASIDE, damage
 from stepwell_storage.window import Counted
 
 RUNS_PER_READ = 1_000
@@ -50,6 +52,9 @@ class Findings:
     runs: int = 0
     series: int = 0
     points: int = 0
+    artifacts: int = 0
+    unsealed: int = 0
+    """Artifacts whose bytes could be compared with nothing."""
     problems: list[str] = field(default_factory=list)
 
     def add(self, problem: str) -> None:
@@ -71,7 +76,10 @@ async def verify(
     for folder in sorted((data / "tenants").iterdir()):
         if is_tenant_name(folder.name) and folder.is_dir():
             findings.tenants += 1
-            await verify_tenant(folder, findings)
+            try:
+                await verify_tenant(folder, findings)
+            except OSError as error:
+                findings.add(f"tenant {folder.name}: {error.filename}: {error.strerror}")
     return findings
 
 
@@ -84,8 +92,9 @@ async def verify_tenant(folder: Path, findings: Findings) -> None:
     if not path.stat().st_size:
         findings.add(f"tenant {folder.name}: its file tenant.db is empty")
         return
-    if short := _shortage(path):
-        findings.add(f"tenant {folder.name}: {short}")
+    for wrong in (_shortage(path), await asyncio.to_thread(damage, _log_of(path)), _lost(folder)):
+        if wrong:
+            findings.add(f"tenant {folder.name}: {wrong}")
     files = await asyncio.to_thread(owners, folder)
     try:
         async with _current(path) as reader:
@@ -103,14 +112,26 @@ async def _verify_artifacts(folder: Path, files: Owners, findings: Findings) -> 
     for kind, names in files.items():
         for name in names:
             place = folder / "artifacts" / kind / name
-            for path, wrong in await asyncio.to_thread(list, broken_seals(place)):
+            found = await asyncio.to_thread(check_seals, place)
+            findings.artifacts += found.files
+            findings.unsealed += found.unsealed
+            for path, wrong in found.broken:
                 where = f"tenant {folder.name}, {kind[:-1]} {name}, artifact {path}"
                 findings.add(f"{where}: {wrong}")
 
 
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _lost(folder: Path) -> str:
+    aside = folder / SET_ASIDE
+    return f"commits were lost with a damaged log, which is kept as {SET_ASIDE}" * aside.exists()
+
+
 def _shortage(path: Path) -> str:
     """What a file's own header says against its length; nothing while a WAL has newer pages."""
-    wal = path.with_name(f"{path.name}-wal")
+    wal = _log_of(path)
     if wal.exists() and wal.stat().st_size:
         return ""
     with path.open("rb") as file:
@@ -126,9 +147,9 @@ async def _current(path: Path) -> AsyncIterator[Reader]:
     """A snapshot in the tables of this version: those of an older one are migrated in a copy."""
     async with read_only(path) as reader:
         version = (await reader.fetch("pragma user_version"))[0][0]
-        if version > VERSION:
-            raise Unsupported(too_new(version, path))
-        if version == VERSION:
+        if version > migrations.VERSION:
+            raise Unsupported(migrations.too_new(version, path))
+        if version == migrations.VERSION:
             yield reader
             return
     with tempfile.TemporaryDirectory(prefix="stepwell-verify-") as scratch:
@@ -159,8 +180,9 @@ class _Tenant:
                     self.problem(f"the file is damaged: {line}")
         except StorageError as error:
             self.problem(f"the file is damaged: {error}")
-        async for text in broken(self._reader):
-            self.problem(text)
+        for find in (changed, broken, unreadable):
+            async for text in find(self._reader):
+                self.problem(text)
         counted = await Counted.read(self._reader)
         last = -1
         while runs := await self._reader.fetch(sql.all_runs, (last, RUNS_PER_READ)):

@@ -16,14 +16,17 @@ _NAMES: Final = "select id, text from name where id in (?*)"
 
 async def runs(reader: Reader, numbers: Sequence[int]) -> list[Run]:
     """The runs with these numbers, in their order, complete."""
-    found = dict(zip(numbers, await hydration.runs(reader, numbers, (), 0), strict=True))
+    found = await hydration.by_number(reader, numbers, (), 0)
+    numbers = [number for number in numbers if number in found]
     params = await _rows(reader, sql.params_of, numbers)
     points = await _rows(reader, sql.last_points_of_runs, numbers)
     names = await _names(reader, {row[1] for row in (*params, *points)})
     for run, key, value in params:
-        found[run].params[names[key]] = value
+        if key in names:  # else its row is damaged: the rest of the page is not
+            found[run].params[names[key]] = value
     for run, key, step, timestamp, last in points:
-        found[run].last_points[names[key]] = LastPoint(step, timestamp, unordered(last))
+        if key in names:
+            found[run].last_points[names[key]] = LastPoint(step, timestamp, unordered(last))
     for run, *model in await _rows(reader, sql.models_of_runs, numbers):
         found[run].models.append(ModelUse(*model))
     await _add_datasets(reader, found)
@@ -49,7 +52,8 @@ async def _rows(reader: Reader, statement: str, numbers: Sequence[int]) -> list[
     rows: list[tuple[Any, ...]] = []
     for some in pages(numbers):
         rows += await reader.fetch(in_list(statement, len(some)), some)
-    return rows
+    wanted = set(numbers)
+    return [row for row in rows if row[0] in wanted]  # an index may say so of a damaged row
 
 
 async def _names(reader: Reader, keys: set[int]) -> dict[int, str]:

@@ -55,18 +55,26 @@ _ANY_KEY: Final = 2**63 - 1
 async def runs(
     reader: Reader, numbers: Sequence[int], keys: Sequence[str] | None, max_keys: int
 ) -> list[Run]:
-    """The runs with these numbers, in their order.
+    """The runs with these numbers, in their order; one whose row is damaged may be left out.
 
     With ``keys``, only those metrics and parameters; without, at most ``max_keys`` of each (and at
     least one), the ones that the tenant has had for longest, and ``truncated`` says that there are
     more.
     """
+    found = await by_number(reader, numbers, keys, max_keys)
+    return [found[number] for number in numbers if number in found]
+
+
+async def by_number(
+    reader: Reader, numbers: Sequence[int], keys: Sequence[str] | None, max_keys: int
+) -> dict[int, Run]:
+    """The same, each with its number."""
     found: dict[int, Run] = {}
     for some in pages(numbers):
         part = await _bare(reader, some, None if keys is not None else max_keys)
         await _complete(reader, part, keys, max_keys)
         found |= part
-    return [found[number] for number in numbers]
+    return found
 
 
 async def _bare(reader: Reader, some: Sequence[int], max_keys: int | None) -> dict[int, Run]:
@@ -106,6 +114,8 @@ async def _complete(
     logged: list[tuple[dict[str, float], str]] = []
     last = []
     for kind, number, name, value, integer in rows:
+        if number not in found:
+            continue  # what an index says of a row that is damaged
         if kind == _METRIC:
             logged.append((found[number].metrics, name))
             last.append(integer)

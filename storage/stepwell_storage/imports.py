@@ -173,8 +173,7 @@ class Imports:
             await tx.execute(sql.import_experiment, (*row, source.experiment_id))
         else:
             await tx.execute(sql.describe_experiment, row)
-            catalog, old = self._writer.catalog, experiment_of(there[0])
-            self._writer.after_commit(lambda: catalog.forget(old))
+            self._writer.catalog.forget(experiment_of(there[0]))
         tags = [(number, name, value) for name, value in sorted(source.tags.items())]
         await tx.execute(sql.clear_experiment_tags, (number,))
         await tx.executemany(sql.set_experiment_tag, tags)

@@ -143,7 +143,12 @@ select run_id from purged where run_id in (select run_id from run);
 select experiment from purging where experiment not in (select number from experiment);
 
 -- counter_of_run: the next number of a run is {0}, and there is {1} already
-select c.next, t.id from counter c, (select max(id) as id from run) t where c.name = 'run' and t.id >= c.next;
+select c.next, t.id from counter c,
+(select max(id) as id from (select id from run union all select run from purged where run is not null) numbers) t
+where c.name = 'run' and t.id >= c.next;
+
+-- counted_too_far: journal rows up to {1} are said to be counted, and the next one is {0}
+select c.next, m.value from counter c, meta m where c.name = 'journal' and m.name = 'counted' and m.value >= c.next;
 
 -- counter_of_journal: the next number of a journal is {0}, and there is {1} already
 select c.next, t.id from counter c, (select max(id) as id from journal) t where c.name = 'journal' and t.id >= c.next;

@@ -23,7 +23,7 @@ from stepwell_storage.migrations import VERSION, too_new
 from stepwell_storage.parquet_tables import Columns, kind_of, write_points, write_rows
 from stepwell_storage.payloads import Journaled, decode as decode_row
 from stepwell_storage.points import Points, merge
-from stepwell_storage.sqlite import translate
+from stepwell_storage.sqlite import SQLITE_ERRORS, translate
 
 MANIFEST: Final = "manifest.jsonl"
 FORMAT: Final = 1
@@ -67,7 +67,7 @@ def export(data: Path, name: str, target: Path, step: Step) -> int:
             reader.isolation_level = None
             reader.execute("begin")  # everything below is of one instant
             return _Export(reader, name, partial, step).write(folder)
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise translate(error, source) from error
 
 

@@ -6,6 +6,7 @@ in, so an import that was killed goes on where it was.  It is verified, and then
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stepwell_storage.backups import copy_file, make_folder, put_in_place
+from stepwell_storage.backups import copy_file, make_folder, put_in_place, sync
 from stepwell_storage.check import Findings, verify_tenant
 from stepwell_storage.codec import encode
 from stepwell_storage.compaction import CHUNK_POINTS, CRUMB_POINTS
@@ -23,7 +24,7 @@ from stepwell_storage.errors import Conflict, Corrupt
 from stepwell_storage.parquet_source import Source
 from stepwell_storage.parquet_tables import POINT_NUMBERS, Columns, kind_of, read_points, read_rows
 from stepwell_storage.points import Points
-from stepwell_storage.sqlite import Sqlite, translate
+from stepwell_storage.sqlite import SQLITE_ERRORS, Sqlite, translate
 from stepwell_storage.statements import sql
 from stepwell_storage.statistics import Entry, summarize
 
@@ -64,7 +65,7 @@ async def _fill(folder: Path, source: Source, step: Step) -> None:
             for pragma in ("synchronous=full", "cache_size=-64000"):
                 writer.execute(f"pragma {pragma}").fetchall()
             _Load(writer, source, folder, step).everything()
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise translate(error, folder / "tenant.db") from error
     findings = Findings(lambda _: None, lambda _: None)
     await verify_tenant(folder, findings)
@@ -76,7 +77,7 @@ def _was_made_of(database: Path, digest: str) -> bool:
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as there:
             return bool(there.execute(sql.meta, (DONE + digest,)).fetchone())
-    except sqlite3.Error:
+    except SQLITE_ERRORS:
         return False
 
 
@@ -91,11 +92,13 @@ class _Load:
 
     def everything(self) -> None:
         """What is not in yet."""
+        if self._is_noted(self._source.digest):
+            return  # killed before it got its place
         for file in self._source.files:
-            path = str(file["path"])
-            if not self._writer.execute(sql.meta, (DONE + path,)).fetchone():
+            path, size = str(file["path"]), int(file["size"])
+            if not (self._is_noted(path) and self._is_there(path, size)):
                 self._file(file, path)
-            self._step(path, int(file["size"]))
+            self._step(path, size)
         came = self._writer.execute(
             "select coalesce(sum(value), 0) from meta where name like ?", (f"{DONE}points/%",)
         ).fetchone()[0]
@@ -103,12 +106,24 @@ class _Load:
             stated = f"{self._source.points} points are stated"
             raise Corrupt(f"{came} points came where {stated}", file=self._source.folder)
         last = self._writer.execute("select coalesce(max(id), 0) + 1 from chunk").fetchone()[0]
+        for folder, _, _ in os.walk(self._folder, topdown=False):
+            sync(Path(folder))
         self._writer.execute("begin immediate")
         self._writer.execute("delete from counter where name = 'chunk'")
         self._writer.execute(sql.make_counter, ("chunk", last))
         self._writer.execute("delete from meta where name like ?", (f"{DONE}%",))
         self._writer.execute(sql.set_meta, (DONE + self._source.digest, self._source.points))
         self._writer.execute("commit")
+
+    def _is_noted(self, what: str) -> bool:
+        return self._writer.execute(sql.meta, (DONE + what,)).fetchone() is not None
+
+    def _is_there(self, path: str, size: int) -> bool:
+        """A note may outlive a power cut that the name of its artifact did not."""
+        place = self._folder / path
+        return not path.startswith("artifacts/") or (
+            place.is_file() and place.stat().st_size == size
+        )
 
     def _file(self, file: dict[str, Any], path: str) -> None:
         whole = self._source.checked(file)

@@ -17,7 +17,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -229,8 +228,7 @@ class Purges:
         await tx.execute(sql.keep_experiment_number, ("purged_experiment", experiment))
         await tx.execute(sql.delete_purging, (experiment,))
         for row in rows:
-            forget = partial(self._writer.catalog.forget, experiment_of(row))
-            self._writer.after_commit(forget)
+            self._writer.catalog.forget(experiment_of(row))
         return False
 
     async def _drop_model(self, number: int, model_id: str) -> None:

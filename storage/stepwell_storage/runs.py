@@ -26,7 +26,7 @@ class RunState:
 
 
 class Runs:
-    """The cache of run states, least recently used first.  Only the committer's side fills it."""
+    """The cache of run states, oldest first.  Only the committer's side fills it."""
 
     def __init__(self) -> None:
         self._states: OrderedDict[str, RunState] = OrderedDict()
@@ -62,15 +62,26 @@ class Runs:
                 state.stop_requested = bool(stop_requested)
                 self.put(state)
 
-    def touch(self, run_id: str) -> None:
-        self._states.move_to_end(run_id)
+    async def existing(self, reader: Reader, run_ids: Iterable[str]) -> set[str]:
+        """Those of ``run_ids`` that exist.  Learns nothing, as ``reader`` may be a transaction,
+        and what that has written may be rolled back."""
+        found = set(run_ids)
+        unknown = [run_id for run_id in found if run_id not in self._states]
+        found.difference_update(unknown)
+        for page in pages(unknown):
+            rows = await reader.fetch(in_list(sql.runs_by_ids, len(page)), page)
+            found.update(row[0] for row in rows)
+        return found
 
     def in_experiment(self, experiment: int) -> list[RunState]:
         return [state for state in self._states.values() if state.experiment == experiment]
 
     def trim(self) -> None:
-        """Forget the runs that were not written for longest.  Called between groups."""
-        keys = sum(len(s.keys) for s in self._states.values() if s.keys) if self._states else 0
+        """Forget the oldest ones beyond the bounds; a run that is written again is looked up.
+
+        Called between groups, now and then: what waits in the queue has its state along.
+        """
+        keys = sum(len(state.keys) for state in self._states.values() if state.keys)
         while len(self._states) > MAX_CACHED_RUNS or (keys > MAX_CACHED_KEYS and self._states):
             _, state = self._states.popitem(last=False)
             keys -= len(state.keys or ())

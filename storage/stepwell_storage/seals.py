@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -33,30 +33,48 @@ def seal_of(fd: int) -> str | None:
         return None
 
 
-def broken_seals(folder: Path) -> Iterator[tuple[str, str]]:
-    """Path below ``folder`` and what is wrong, of each file that is not as it was stored.
+@dataclass(slots=True)
+class Seals:
+    """Of some files: how many there are, how many of them have nothing to compare with, and the
+    path and what is wrong of each that is not as it was stored."""
+
+    files: int = 0
+    unsealed: int = 0
+    broken: list[tuple[str, str]] = field(default_factory=list)
+
+
+def check_seals(folder: Path) -> Seals:
+    """Read every file below ``folder``.
 
     Beside a running server, too: a file that has its name is never written again.
     """
-    for place, _, names in os.walk(folder):
+    found = Seals()
+
+    def unreadable(path: str | bytes | Path, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # deleted meanwhile
+            name = Path(os.fsdecode(path)).relative_to(folder).as_posix()
+            found.broken.append((name, f"cannot be read: {error.strerror}"))
+
+    for place, _, names in os.walk(folder, onerror=lambda e: unreadable(e.filename, e)):
         for name in sorted(names):
             path = Path(place, name)
             try:
-                if wrong := _wrong(path):
-                    yield path.relative_to(folder).as_posix(), wrong
-            except FileNotFoundError:
-                continue  # deleted meanwhile
+                _check(path, path.relative_to(folder).as_posix(), found)
             except OSError as error:
-                yield path.relative_to(folder).as_posix(), f"cannot be read: {error.strerror}"
+                unreadable(path, error)
+    return found
 
 
-def _wrong(path: Path) -> str:
+def _check(path: Path, name: str, found: Seals) -> None:
     if path.is_symlink():
-        return ""  # nothing that an upload made
+        return  # nothing that an upload made
     fd = os.open(path, _READ)
     with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return
+        found.files += 1
         noted = seal_of(fd)
-        if noted is None or not stat.S_ISREG(os.fstat(fd).st_mode):
-            return ""
-        same = hashlib.file_digest(file, "sha256").hexdigest() == noted
-    return "" if same else "its bytes are not those that were stored"
+        if noted is None:
+            found.unsealed += 1
+        elif hashlib.file_digest(file, "sha256").hexdigest() != noted:
+            found.broken.append((name, "its bytes are not those that were stored"))

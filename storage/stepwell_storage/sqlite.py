@@ -16,6 +16,7 @@ What we rely on, and the rules that follow from it:
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import re
 import sqlite3
@@ -23,13 +24,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import aiosqlite
 
 from stepwell_storage import migrations
 from stepwell_storage.database import Bind, Reader
 from stepwell_storage.errors import Busy, Closed, Corrupt, Full, StorageError, Unreadable
+
+logger = logging.getLogger(__name__)
 
 MAX_READERS = 4
 SMALLEST = 512
@@ -69,13 +72,21 @@ _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 _PROBED_BYTES = 1024 * 1024
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _VALUES = re.compile(r"(.*\bvalues )(\([^()]*\))([^?]*)", re.DOTALL)
+_NO_UTF8 = "Could not decode to UTF-8"
 _MAX_FOLD = 6
 """Rows are inserted by 64, 32, ... 1: few statements, so that their preparation is remembered."""
 T = TypeVar("T")
 
 
-def translate(error: sqlite3.Error, path: object, *, reading: bool = False) -> StorageError:
+SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What the driver raises: its own errors, or where their text quotes a damaged file the other."""
+
+
+def translate(error: Exception, path: object, *, reading: bool = False) -> StorageError:
     """The storage error that an error of the driver means, ``reading`` on a reader's connection."""
+    if isinstance(error, UnicodeDecodeError):
+        text = bytes(error.object).decode(errors="replace")
+        return Corrupt(f"the file is damaged: {text}", file=path)
     extended = getattr(error, "sqlite_errorcode", 0)
     code = extended & 0xFF
     if extended in _UNREADABLE or (reading and code in _FULL):
@@ -170,20 +181,35 @@ class _Connection:
         await self.raw.close()
 
     def _translated(self, error: Exception) -> Exception:
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, SQLITE_ERRORS):
             return translate(error, self._path, reading=self._reads)
         # aiosqlite says "no active connection" / "Connection closed" by ValueError.
         return Closed("the database was closed") if "onnection" in str(error) else error
 
 
 def _read(raw: sqlite3.Connection, sql: str, binds: Sequence[Bind] = ()) -> list[tuple]:  # type: ignore[type-arg]  # as in the seam
-    """Again where it is damaged, as a read that the disk refused for a moment is called so too."""
+    """Again where it is damaged, as a read that the disk refused for a moment is called so too;
+    and where a text is, as one of a run must not keep others from being listed."""
     try:
         return raw.execute(sql, binds).fetchall()
     except sqlite3.Error as error:
+        if str(error).startswith(_NO_UTF8):
+            return _read_damaged_texts(raw, sql, binds, str(error))
         if not _is_damage(error):
             raise
     return raw.execute(sql, binds).fetchall()
+
+
+def _read_damaged_texts(
+    raw: sqlite3.Connection, sql: str, binds: Sequence[Bind], error: str
+) -> list[tuple]:  # type: ignore[type-arg]  # as in the seam
+    """What is no UTF-8 is shown with marks in its place; `stepwell verify` tells the row."""
+    logger.error("a damaged text: %s", error)
+    raw.text_factory = lambda text: text.decode(errors="replace")
+    try:
+        return raw.execute(sql, binds).fetchall()
+    finally:
+        raw.text_factory = str
 
 
 def _write(raw: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Bind]]) -> None:
@@ -211,7 +237,7 @@ async def _connect(
 ) -> _Connection:
     try:
         raw = await aiosqlite.connect(target, uri=True, isolation_level=None, timeout=5)
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise translate(error, path, reading=reads) from error
     connection = _Connection(raw, path, reads=reads)
     try:

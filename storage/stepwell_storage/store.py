@@ -16,11 +16,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepwell_storage.backups import settle_places
+from stepwell_storage.backups import settle_places, sync
 from stepwell_storage.committer import Gauge
 from stepwell_storage.descriptors import affordable_tenants
 from stepwell_storage.disposal import Disposal
 from stepwell_storage.errors import Closed, Corrupt, Invalid, StorageError, Unsupported
+from stepwell_storage.folders import disk_errors
 from stepwell_storage.housekeeping import Housekeeping
 from stepwell_storage.sqlite import read_only
 from stepwell_storage.statements import sql
@@ -81,15 +82,13 @@ class Store:
     async def open(cls, data: Path, options: Options | None = None) -> "Store":
         """Take the directory, made as needed.  Raises Unsupported when another server owns it."""
         (data / "tenants").mkdir(parents=True, exist_ok=True, mode=0o700)
-        store = cls(data, take_lock(data / "lock"), options or Options())
-        await asyncio.to_thread(settle_places, data / "tenants")
-        for leftover in (data / "tenants").glob(f"{_TRASH}*"):
-            await asyncio.to_thread(shutil.rmtree, leftover, ignore_errors=True)
-        store._names = {
-            entry.name
-            for entry in os.scandir(data / "tenants")
-            if is_tenant_name(entry.name) and entry.name == entry.name.lower()
-        }
+        lock = take_lock(data / "lock")
+        try:
+            store = cls(data, lock, options or Options())
+            store._names = await asyncio.to_thread(_settle, data / "tenants")
+        except BaseException:
+            os.close(lock)
+            raise
         if store._options.compact:
             store._housekeeping.start()
             store._disposal.start()
@@ -114,6 +113,7 @@ class Store:
         """Remove a tenant with everything that it holds; calls that use it end with Closed.
 
         Its folder vanishes at once, by rename; the bytes go after that, or at the next start.
+        Raises Full where the disk refuses that.
         """
         self._names.discard(name)
         while closing := self._closing.get(name):
@@ -126,7 +126,12 @@ class Store:
     async def _remove(self, name: str) -> None:
         if entry := self._tenants.pop(name, None):
             await self._close(name, entry)
-        await asyncio.to_thread(_burn, self.data / "tenants", name)
+        try:
+            await asyncio.to_thread(_burn, self.data / "tenants", name)
+        except StorageError:
+            if (self.data / "tenants" / name).exists():  # it is as it was
+                self._names.add(name)
+            raise
 
     async def note_of(self, name: str, note: str) -> str | None:
         """A note of a tenant, which stays closed where it is; None where it has no such note."""
@@ -301,17 +306,24 @@ class Lease:
             self._store.leave(self._name, self._entry)
 
 
+def _settle(tenants: Path) -> set[str]:
+    """Finish what was interrupted; the names of the tenants."""
+    settle_places(tenants)
+    for leftover in tenants.glob(f"{_TRASH}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with os.scandir(tenants) as entries:
+        names = {entry.name for entry in entries if is_tenant_name(entry.name)}
+    return {name for name in names if name == name.lower()}
+
+
 def _burn(tenants: Path, name: str) -> None:
     """Remove a tenant's folder; its name is free, and stays so, before its files are gone."""
     trash = tenants / f"{_TRASH}{secrets.token_hex(8)}"
-    with contextlib.suppress(FileNotFoundError):
-        (tenants / name).rename(trash)
-        folder = os.open(tenants, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        shutil.rmtree(trash)
+    with disk_errors():
+        with contextlib.suppress(FileNotFoundError):
+            (tenants / name).rename(trash)
+        sync(tenants)  # where nothing stands, too: the sync after its removal may have failed
+    shutil.rmtree(trash, ignore_errors=True)
 
 
 def take_lock(path: Path) -> int:

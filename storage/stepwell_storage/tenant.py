@@ -1,5 +1,6 @@
 """One tenant: its database, its committer, its artifacts, its events.  What callers talk to."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -52,6 +53,7 @@ from stepwell_storage.sealed import Sealed
 from stepwell_storage.shared import Shared, Steps
 from stepwell_storage.sqlite import SMALLEST, Sqlite
 from stepwell_storage.statements import sql
+from stepwell_storage.wal import keep_damaged
 from stepwell_storage.writer import Append, Change, Maintain, Stale, Writer
 
 T = TypeVar("T")
@@ -96,6 +98,7 @@ class Tenant:
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 _refuse_lost(folder)
+                await asyncio.to_thread(keep_damaged, folder / "tenant.db-wal")
             database = await Sqlite.open(folder / "tenant.db" if folder else None)
         writer = Writer(name, database, Events(), max_journal_bytes, gauge.meters)
         try:
@@ -418,12 +421,14 @@ def _refuse_lost(folder: Path) -> None:
 
     Raises Corrupt where files of the tenant are left that come only after its database.
     """
-    path = folder / "tenant.db"
-    size = path.stat().st_size if path.exists() else 0
+    path, size = folder / "tenant.db", 0
+    with contextlib.suppress(FileNotFoundError):  # and nothing else: a disk may refuse to tell
+        size = path.stat().st_size
     if size >= SMALLEST:
         return
     if size:  # SQLite would take it for an empty one
         raise Corrupt(f"the file ends after {size} bytes", file=path)
     for sign in ("artifacts/runs", "artifacts/models"):
-        if (folder / sign).is_dir() and any((folder / sign).iterdir()):
-            raise Corrupt(f"the file is missing or empty, while {sign} is there", file=path)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if any((folder / sign).iterdir()):
+                raise Corrupt(f"the file is missing or empty, while {sign} is there", file=path)

@@ -42,6 +42,8 @@ MAX_WINDOW_BYTES = 32 * 1024 * 1024
 MAX_BEHIND_ROWS = 2_048
 """Batches that are not counted yet, and labels that are not filed.  Each costs the flush a few
 microseconds, however few the series: more would make those wait long who wait behind it."""
+TRIM_INTERVAL_S = 5.0
+"""How often the states of runs are counted and the oldest forgotten; it takes a millisecond."""
 
 
 class Change(Job):
@@ -94,7 +96,7 @@ class Writer:
         self._journal = Journal(self.names)
         self._journal_ids = Counter("journal")
         self._chunk_ids = Counter("chunk")
-        self.written_at = self._flushed_at = time.monotonic()
+        self.written_at = self._flushed_at = self._trimmed_at = time.monotonic()
         self._flush_s = 0.0
         self._flush_asked = False
         self._summing: asyncio.Task[None] | None = None
@@ -185,7 +187,8 @@ class Writer:
             async with self._database.transaction() as tx:
                 for kind, group in groupby(jobs, type):
                     await self._dispatch(tx, kind, list(group))
-                flushing = self.is_behind and (self._flush_asked or self._due())
+                refused = all(job.error for job in jobs)  # which are told so whatever the disk says
+                flushing = self.is_behind and not refused and (self._flush_asked or self._due())
                 if flushing:
                     await self._flush(tx)
         except BaseException:
@@ -197,6 +200,9 @@ class Writer:
             self._flushed_at = self.written_at
             self.window.flushed()
         self._committed()
+        if self.written_at - self._trimmed_at >= TRIM_INTERVAL_S:
+            self._trimmed_at = self.written_at
+            self.runs.trim()
 
     async def _dispatch(self, tx: Transaction, kind: type[Job], jobs: list[Any]) -> None:
         if kind is LogJob:

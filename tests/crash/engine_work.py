@@ -11,114 +11,29 @@ import asyncio
 import ctypes
 import errno
 import json
-import random
-from array import array
+import math
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from stepwell_storage import sqlite
+from stepwell_storage import purges, sqlite, writer
 from stepwell_storage.compaction import build
-from stepwell_storage.errors import Busy, Full, NotFound, Unreadable
-from stepwell_storage.points import Floats, Ints
-from stepwell_storage.records import Batch, NewRun, RunChange
+from stepwell_storage.errors import Busy, Full, NotFound, Purged, Unreadable
+from stepwell_storage.records import NewRun, RunChange
 from stepwell_storage.sealed import Sealed
 from stepwell_storage.sqlite import read_only
 from stepwell_storage.store import Options, Store
 from stepwell_storage.tenant import Tenant
+from tests.crash.plans import FILES, KEYS, SIZES, Action, batch_of, plan, values_of, with_purges
 
-KEYS = ("loss", "acc", "lr")
 TENANT = "default"
 ATTEMPTS = 5
-ANY_WRITE, ANY_SYNC, FOLDER_SYNC, ANY_NAME, ANY_READ, ANY_CHANGE = 1, 2, 3, 4, 5, 6
-FILES = ("a.bin", "folder/b.bin", "folder/deeper/c.bin")
-SIZES = (0, 100, 5_000, 300_000)
-INTERNAL = ("compact", "settle", "reopen")
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """A request, or what the store does by itself.  ``count`` points of each key from ``first``;
-    ``path`` is a file, or a folder that is removed."""
-
-    number: int
-    kind: Literal[
-        "create", "log", "delete", "restore", "put", "remove", "compact", "settle", "reopen"
-    ]
-    run: int = 0
-    first: int = 0
-    count: int = 0
-    keys: tuple[str, ...] = ()
-    path: str = ""
-
-    @property
-    def contents(self) -> bytes:
-        """Of the file that is put."""
-        return random.Random(self.number).randbytes(SIZES[self.number % len(SIZES)])
-
-    @property
-    def run_id(self) -> str:
-        return f"{self.run + 1:032x}"
-
-
-def values_of(key: str, steps: Ints) -> Floats:
-    """Every bit of a value follows from its key and step."""
-    bits = (steps + KEYS.index(key)) * np.int64(0x1E37_79B9_7F4A_7C15)
-    return (bits & np.int64(0x3FEF_FFFF_FFFF_FFFF)).view("<f8")
-
-
-def plan(seed: int, logs: int, *, runs: int = 3, points: int = 300) -> list[list[Action]]:
-    """Groups of actions; those of one group are asked for at the same moment."""
-    rng = random.Random(seed)
-    numbers = iter(range(10_000_000))
-    groups = [[Action(next(numbers), "create", run) for run in range(runs)]]
-    next_step = [0] * runs
-    deleted: set[int] = set()
-    while logs > 0:
-        group = []
-        for _ in range(min(logs, rng.randint(1, 4))):
-            run = rng.choice([run for run in range(runs) if run not in deleted])
-            count = rng.randint(1, points)
-            keys = tuple(rng.sample(KEYS, rng.randint(1, len(KEYS))))
-            group.append(Action(next(numbers), "log", run, next_step[run], count, keys))
-            next_step[run] += count
-        logs -= len(group)
-        groups.append(group)
-        chance = rng.random()
-        if chance < 0.12:
-            groups.append([Action(next(numbers), "compact")])
-        elif chance < 0.2 and len(deleted) < runs - 1:
-            deleted.add(run)
-            groups.append([Action(next(numbers), "delete", run)])
-        elif chance < 0.28 and deleted:
-            groups.append([Action(next(numbers), "restore", run := deleted.pop())])
-        elif chance < 0.33:
-            groups.append([Action(next(numbers), "reopen")])
-        elif chance < 0.4:
-            groups.append([Action(next(numbers), "settle")])
-        elif chance < 0.6 and (alive := [run for run in range(runs) if run not in deleted]):
-            kind: Literal["put", "remove"] = "put" if rng.random() < 0.7 else "remove"
-            path = rng.choice(FILES if kind == "put" else (*FILES, "folder"))
-            groups.append([Action(next(numbers), kind, rng.choice(alive), path=path)])
-    groups.append([Action(next(numbers), "compact")])
-    return groups
-
-
-def batch_of(action: Action) -> Batch:
-    steps = np.arange(action.first, action.first + action.count, dtype="<i8")
-    return Batch(
-        keys=list(action.keys),
-        counts=[action.count] * len(action.keys),
-        steps=steps.tobytes() * len(action.keys),
-        timestamps=array("q", steps.tolist()).tobytes() * len(action.keys),
-        values=b"".join(values_of(key, steps).tobytes() for key in action.keys),
-        params={f"param {action.number}": "set"},
-        tags={f"tag {action.number}": "set"},
-    )
+ANY_WRITE, ANY_SYNC, FOLDER_SYNC, ANY_NAME, ANY_READ, ANY_CHANGE, ANY_LOOK = range(1, 8)
+INTERNAL = ("compact", "settle", "reopen", "dispose")
 
 
 async def ask(tenant: Tenant, action: Action) -> None:
@@ -131,6 +46,8 @@ async def ask(tenant: Tenant, action: Action) -> None:
         await tenant.artifacts.of_run(action.run_id).put(action.path, _pieces(action.contents))
     elif action.kind == "remove":
         await tenant.artifacts.of_run(action.run_id).delete(action.path)
+    elif action.kind == "purge":
+        await tenant.purges.run(action.run_id)
     else:
         lifecycle = "deleted" if action.kind == "delete" else "active"
         await tenant.change_run(action.run_id, RunChange(lifecycle=lifecycle))
@@ -169,12 +86,16 @@ class Oracle:
                 await self._compare_run(tenant, run_id, actions)
 
     async def _compare_run(self, tenant: Tenant, run_id: str, actions: Sequence[Action]) -> None:
-        done = [action for action in actions if action.number in self.done]
+        done = {action.kind for action in actions if action.number in self.done}
         try:
             run = await tenant.run(run_id)
         except NotFound:
-            assert not done, f"run {run_id} is gone"
+            if any(action.kind == "purge" for action in actions):
+                await self._compare_purged(tenant, run_id)
+            else:
+                assert not done, f"run {run_id} is gone"
             return
+        assert "purge" not in done, f"run {run_id} is back"
         self._compare_lifecycle(run.lifecycle, actions)
         for path in FILES:
             await self._compare_file(tenant, path, actions)
@@ -191,6 +112,14 @@ class Oracle:
             for key in action.keys:
                 steps[key] -= set(stretch)
         assert not any(steps.values()), "points that nobody sent"
+
+    @staticmethod
+    async def _compare_purged(tenant: Tenant, run_id: str) -> None:
+        try:
+            await tenant.create_run(NewRun(run_id=run_id, name="again", start_time=1))
+        except Purged:
+            return
+        raise AssertionError(f"run {run_id} is gone, and its id is free again")
 
     @staticmethod
     async def _steps(tenant: Tenant, run_id: str, key: str) -> set[int]:
@@ -283,6 +212,26 @@ def set_pragma(name: str, value: object) -> None:
     )
 
 
+def purge_in_slices() -> None:
+    """Smaller ones than the product's, so that many transactions remove a run of a few rows."""
+    purges.SLICE_ROWS = 2  # type: ignore[misc]  # constants of the product's
+    purges.SLICE_BYTES = 2_000  # type: ignore[misc]
+
+
+def flush_by_no_clock(interval_s: float) -> None:
+    """The same changes of the disk in every run: statistics are written by every commit (0), or by
+    none that is not asked to (infinite)."""
+    writer.FLUSH_INTERVAL_S = interval_s
+    writer.FLUSH_SHARE = 0
+    writer.PIECE_S = math.inf
+
+
+def may_be_beyond(at: int, calls: int) -> bool:
+    """Whether a call of this number need not come, where the same work made ``calls``: what shares
+    a transaction is a matter of the moment, so the last of them are not there every time."""
+    return at > 0.96 * calls
+
+
 class Work:
     """Everything of a plan, asked for again and again while the disk refuses it."""
 
@@ -294,6 +243,7 @@ class Work:
     ) -> None:
         self.data = data
         self.tenant: Tenant | None = None
+        self.is_open = False
         self._mark = mark
         self._refused = refused
         self.store: Store
@@ -309,6 +259,7 @@ class Work:
         for group in groups:
             if group[0].kind == "reopen":
                 self.tenant = None
+                self.is_open = False
                 await self.store.close()
                 await self._open()
             else:
@@ -322,6 +273,7 @@ class Work:
             except OSError:
                 await self._refused(self)
             else:
+                self.is_open = True
                 return
         raise AssertionError("it does not start")
 
@@ -342,6 +294,8 @@ class Work:
         self._mark("sent", action.number)
         if action.kind == "compact":
             await self.store.compact(TENANT)
+        elif action.kind == "dispose":
+            await self.store.dispose(TENANT)
         else:
             async with self.store.lease(TENANT, create=True) as self.tenant:
                 if action.kind == "settle":
@@ -359,7 +313,10 @@ def main() -> None:
     parser.add_argument("--pragma", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--fail-sync", type=int, default=0, metavar="N", help="every N-th fails")
     parser.add_argument("--folders", action="store_true", help="only syncs of folders count")
+    parser.add_argument("--purges", type=int, default=0, metavar="N", help="of so many runs")
     arguments = parser.parse_args()
+    purge_in_slices()
+    groups = with_purges(plan(arguments.seed, arguments.logs), arguments.seed, arguments.purges)
     for pragma in arguments.pragma:
         set_pragma(*pragma.split("=", 1))
     shim = Shim()
@@ -379,7 +336,7 @@ def main() -> None:
 
     async def run() -> None:
         async with Work(arguments.folder / "data", mark, refused) as work:
-            await work.do(plan(arguments.seed, arguments.logs))
+            await work.do(groups)
 
     fail_again()
     asyncio.run(run())

@@ -1,9 +1,9 @@
 """The n-th write or sync fails, for one n after another: a program, run with the shim preloaded.
 
-``failing_work.py FOLDER FAULT FIRST STRIDE`` does the work once for every n from FIRST, STRIDE
-apart, up to the number of calls that the work makes, each time on a fresh folder.  It prints one
-line of JSON: how many n were tried, how many faults struck, how many requests were refused, and
-what was wrong.
+``failing_work.py FOLDER FAULT SEED FIRST STRIDE`` does the work of a seed once for every n from
+FIRST, STRIDE apart, up to the number of calls that the work makes, each time on a fresh folder.  It
+prints one line of JSON: how many n were tried, how many faults struck, how many requests were
+refused, and what was wrong.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from pathlib import Path
 from stepwell_storage.check import verify
 from stepwell_storage.records import RunQuery
 from tests.crash.engine_work import (
+    ANY_LOOK,
     ANY_NAME,
     ANY_READ,
     ANY_SYNC,
     ANY_WRITE,
     TENANT,
-    Action,
     Oracle,
     Shim,
     Work,
-    plan,
+    flush_by_no_clock,
+    may_be_beyond,
+    purge_in_slices,
     set_pragma,
 )
+from tests.crash.plans import Action, plan, with_purges
 
 LOGS = 8
 ATTEMPTS_DOWN = 2
@@ -54,10 +57,12 @@ FAULTS = {
     "no space for a name": Fault(ANY_NAME, errno.ENOSPC),
     "a name cannot be read or written": Fault(ANY_NAME, errno.EIO),
     "too many open files for a while": Fault(ANY_NAME, errno.EMFILE, True),
+    "a look at a name fails": Fault(ANY_LOOK, errno.EIO),
+    "looks at names fail for a while": Fault(ANY_LOOK, errno.EIO, True),
     "a read fails": Fault(ANY_READ, errno.EIO),
     "reads fail for a while": Fault(ANY_READ, errno.EIO, True),
 }
-UNREADABLE = {ANY_READ, ANY_NAME}
+UNREADABLE = {ANY_READ, ANY_NAME, ANY_LOOK}
 """While these last nothing can be read; once they end, all of it can."""
 
 
@@ -79,7 +84,7 @@ class Scenario:
         """Reads go on while the fault lasts; after some attempts it ends."""
         self.refused += 1
         created = [a for a in self._groups[0] if a.number in self._oracle.done]
-        if created and self._is_readable(work):
+        if created and work.is_open and self._is_readable(work):
             await self._oracle.compare(work.store)
             async with work.store.lease(TENANT, create=False) as tenant:
                 found = await tenant.search(RunQuery(lifecycle="all"))
@@ -119,16 +124,18 @@ class Scenario:
 
 def main() -> None:
     folder, fault = Path(sys.argv[1]), FAULTS[sys.argv[2]]
-    first, stride = int(sys.argv[3]), int(sys.argv[4])
+    seed, first, stride = map(int, sys.argv[3:6])
     set_pragma("wal_autocheckpoint", 40)
     shim = Shim()
-    groups = plan(first, LOGS)
+    purge_in_slices()
+    flush_by_no_clock(0.0)
+    groups = with_purges(plan(seed, LOGS), seed, 1)
     undisturbed = Scenario(shim, groups, fault)
     asyncio.run(undisturbed.run(folder / "whole"))
     tried = refused = 0
     wrong = []
     for at in range(first, undisturbed.calls + 1, stride):
-        scenario = Scenario(shim, groups, fault)
+        scenario, before = Scenario(shim, groups, fault), shim.failed
         here = folder / f"n{at}"
         shim.arm(fault.what, at, fault.error, sticky=fault.sticky, shorten=fault.shorten)
         try:
@@ -137,7 +144,8 @@ def main() -> None:
             wrong.append(f"n = {at}: {type(error).__name__}: {error}")
         else:
             shutil.rmtree(here)
-        tried += 1
+        beyond = shim.failed == before and may_be_beyond(at, undisturbed.calls)
+        tried += not beyond
         refused += scenario.refused
     answer: dict[str, object] = {"tried": tried, "calls": undisturbed.calls, "struck": shim.failed}
     answer |= {"refused": refused, "wrong": wrong}

@@ -27,8 +27,9 @@
 #include <unistd.h>
 
 enum { WRITE = 1, TRUNCATE, SYNC, CREATE, MKDIR, UNLINK, RENAME, MARK, LOST_SYNC };
-/* What may fail: ANY_NAME is every call that takes a path, ANY_CHANGE every call that is recorded. */
-enum { ANY_WRITE = 1, ANY_SYNC, FOLDER_SYNC, ANY_NAME, ANY_READ, ANY_CHANGE, CLASSES };
+/* What may fail: ANY_NAME is every call that opens, makes, moves or removes a path, ANY_LOOK every one
+ * that only looks at it, ANY_CHANGE every call that is recorded. */
+enum { ANY_WRITE = 1, ANY_SYNC, FOLDER_SYNC, ANY_NAME, ANY_READ, ANY_CHANGE, ANY_LOOK, CLASSES };
 enum { BEFORE = 0, HALFWAY, AFTER };
 
 struct record {
@@ -286,6 +287,34 @@ int open(const char *name, int flags, ...) { MODE(flags, flags) return open_at(A
 int open64(const char *name, int flags, ...) { MODE(flags, flags) return open_at(AT_FDCWD, name, flags, mode); }
 int openat(int at, const char *name, int flags, ...) { MODE(flags, flags) return open_at(at, name, flags, mode); }
 int openat64(int at, const char *name, int flags, ...) { MODE(flags, flags) return open_at(at, name, flags, mode); }
+
+/* Whether a look at a path fails. */
+static int unseen(int folder, const char *name)
+{
+    char path[PATH_MAX];
+    if (!path_at(folder, name, path)) return 0;
+    pthread_mutex_lock(&turn);
+    int failing = fails(ANY_LOOK);
+    pthread_mutex_unlock(&turn);
+    return failing;
+}
+
+int fstatat64(int folder, const char *name, struct stat64 *to, int flags)
+{
+    return unseen(folder, name) ? -1 : syscall(SYS_newfstatat, folder, name, to, flags);
+}
+int fstatat(int folder, const char *name, struct stat *to, int flags)
+{
+    return fstatat64(folder, name, (struct stat64 *)to, flags);
+}
+int stat64(const char *name, struct stat64 *to) { return fstatat64(AT_FDCWD, name, to, 0); }
+int stat(const char *name, struct stat *to) { return fstatat(AT_FDCWD, name, to, 0); }
+int lstat64(const char *name, struct stat64 *to) { return fstatat64(AT_FDCWD, name, to, AT_SYMLINK_NOFOLLOW); }
+int lstat(const char *name, struct stat *to) { return fstatat(AT_FDCWD, name, to, AT_SYMLINK_NOFOLLOW); }
+int access(const char *name, int mode)
+{
+    return unseen(AT_FDCWD, name) ? -1 : syscall(SYS_faccessat, AT_FDCWD, name, mode);
+}
 
 int mkdirat(int folder, const char *name, mode_t mode)
 {

@@ -12,7 +12,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,19 +20,19 @@ import pytest
 from stepwell_storage.check import verify
 from stepwell_storage.store import Options, Store
 from tests.crash import engine_work, shim
-from tests.crash.engine_work import Oracle, plan
+from tests.crash.engine_work import Oracle
+from tests.crash.plans import plan, with_purges
 from tests.crash.shim import Disk, Kind, Record
 
 SEED = int(os.environ.get("STEPWELL_TEST_SEED", "20260712"))
 CHECKPOINT_OFTEN = "--pragma=wal_autocheckpoint=40"
 
 
-def record(folder: Path, seed: int, logs: int, *options: str) -> list[Record]:
+def record(folder: Path, program: str, *options: str) -> list[Record]:
     """The record of one scenario, from an empty disk to a clean end."""
     disk, log = folder / "disk", folder / "log"
     disk.mkdir(parents=True)
-    command = [sys.executable, engine_work.__file__, str(disk), "--seed", str(seed)]
-    command += ["--logs", str(logs), *options]
+    command = [sys.executable, program, str(disk), *options]
     environment = shim.environment(shim.build(folder), disk, log=log)
     root = Path(__file__).parents[2]
     subprocess.run(command, env=environment | {"PYTHONPATH": str(root)}, check=True, timeout=240)
@@ -45,6 +45,21 @@ def cuts_of(records: list[Record], rng: random.Random, count: int) -> list[int]:
     done = [at + 1 for at, record in enumerate(records) if record.data.startswith(b'["done"')]
     anywhere = range(len(records) + 1)
     return sorted(rng.choice(done if n % 2 else anywhere) for n in range(count))
+
+
+def cut_power(
+    records: list[Record], cuts: Iterable[int], seed: int, mark: Callable[[str, int], None]
+) -> Iterator[tuple[int, dict[str, bytes | None]]]:
+    """The places of a record (ascending), and what a power cut there leaves; ``mark`` hears of what
+    was noted in front of each."""
+    disk, at = Disk(seed), 0
+    for number, cut in enumerate(cuts):
+        for entry in records[at:cut]:
+            disk.apply(entry)
+            if entry.kind == Kind.MARK:
+                mark(*json.loads(entry.data))
+        at = cut
+        yield cut, disk.cut(random.Random(f"{seed} {number}"))
 
 
 async def check(folder: Path, oracle: Oracle) -> None:
@@ -61,17 +76,14 @@ def lose_power(
     folder: Path, records: list[Record], cuts: Iterable[int], oracle: Oracle, seed: int
 ) -> list[str]:
     """Cut the power at each of the places (ascending); what was wrong afterwards."""
-    disk, at, wrong = Disk(seed), 0, []
-    for number, cut in enumerate(cuts):
-        for entry in records[at:cut]:
-            disk.apply(entry)
-            if entry.kind == Kind.MARK:
-                what, action = json.loads(entry.data)
-                {"sent": oracle.sent, "done": oracle.done}.get(what, set()).add(action)
-        at = cut
-        rng = random.Random(f"{seed} {number}")
+    wrong = []
+
+    def mark(what: str, action: int) -> None:
+        {"sent": oracle.sent, "done": oracle.done}.get(what, set()).add(action)
+
+    for number, (cut, files) in enumerate(cut_power(records, cuts, seed, mark)):
         left = folder / f"cut{number}"
-        shim.restore(disk.cut(rng), left)
+        shim.restore(files, left)
         try:
             asyncio.run(check(left, oracle))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
@@ -81,11 +93,14 @@ def lose_power(
     return wrong
 
 
-def storm(folder: Path, seed: int, logs: int, cuts: int, *options: str) -> list[str]:
-    records = record(folder, seed, logs, *options)
+def storm(
+    folder: Path, seed: int, logs: int, cuts: int, *options: str, purges: int = 0
+) -> list[str]:
+    chosen = f"--seed={seed}", f"--logs={logs}", f"--purges={purges}"
+    records = record(folder, engine_work.__file__, *chosen, *options)
     kinds = {entry.kind for entry in records}
     assert {Kind.WRITE, Kind.SYNC, Kind.CREATE, Kind.TRUNCATE} <= kinds, "the shim saw too little"
-    oracle = Oracle.of(plan(seed, logs))
+    oracle = Oracle.of(with_purges(plan(seed, logs), seed, purges))
     places = cuts_of(records, random.Random(seed), cuts)
     return lose_power(folder, records, places, oracle, seed)
 
@@ -97,11 +112,18 @@ def test_the_power_fails_and_something_acknowledged_is_gone(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(14))
 def test_the_power_fails_thousands_of_times(tmp_path: Path, number: int):
+    """From 10 on with purges, of 6 to 9 and from 12 on every so manieth sync fails."""
     options = [CHECKPOINT_OFTEN] if number % 2 else []
-    options += [f"--fail-sync={number}"] if number > 5 else []
-    assert storm(tmp_path, SEED + number, 120, 400, *options) == []
+    options += [f"--fail-sync={number}"] if 5 < number < 10 or number > 11 else []
+    purges = 12 if number > 9 else 0
+    assert storm(tmp_path, SEED + number, 120, 400, *options, purges=purges) == []
+
+
+@pytest.mark.timeout(600)
+def test_the_power_fails_while_runs_are_deleted_for_good(tmp_path: Path):
+    assert storm(tmp_path, SEED, 20, 60, CHECKPOINT_OFTEN, purges=5) == []
 
 
 @pytest.mark.timeout(600)

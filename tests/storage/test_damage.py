@@ -13,7 +13,7 @@ import pytest
 from stepwell_storage.backups import back_up
 from stepwell_storage.check import verify
 from stepwell_storage.errors import Corrupt, StorageError
-from stepwell_storage.records import ConsoleLine
+from stepwell_storage.records import ConsoleLine, RunQuery
 from stepwell_storage.store import Options, Store
 from tests.storage.conftest import RUN, Opening, batch, new_run
 
@@ -196,6 +196,7 @@ async def test_a_spoiled_file_is_found_and_costs_its_tenant_alone(
         ("insert into purged values ('x', 1, 1)", ""),
         ("insert into purged select run_id, null, 1 from run limit 1", "was deleted for good"),
         ("update counter set next = 1 where name = 'chunk'", "next number of a chunk is 1"),
+        ("update meta set value = 999999 where name = 'counted'", "rows up to 999999 are said"),
         ("delete from console where run = 1", ""),
         ("update console set first_line = 3", "lines from 0 on are missing"),
         ("delete from experiment where number = 0", "there is no experiment 0"),
@@ -282,3 +283,28 @@ async def test_an_artifact_whose_bytes_changed_is_found_also_in_a_copy(
         assert problem == (
             f"tenant acme, run {RUN}, artifact card.md: its bytes are not those that were stored"
         )
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "row"),
+    [("run", "user_id", "run 1"), ("run", "description", "run 1"), ("note", "value", "note d")],
+)
+async def test_a_text_that_is_no_utf8_is_found_and_spoils_no_list(
+    data: Path, table: str, column: str, row: str, opening: Opening
+):
+    with closing(sqlite3.connect(tenant_file(data))) as connection:
+        connection.execute("insert into note values ('d', 'words')")
+        where = "rowid = 1" if table == "run" else "name = 'd'"
+        query = f"update {table} set {column} = cast(x'61b0' as text) where {where}"  # noqa: S608
+        assert connection.execute(query).rowcount == 1
+        connection.commit()
+    problems = (await verify(data)).problems
+    assert problems == [f"tenant acme: {row}: its {column} is no UTF-8"]
+    store = await opening(data, Options(compact=False))
+    async with store.lease("acme", create=False) as tenant:
+        runs = (await tenant.search(RunQuery(lifecycle="all"))).runs
+        assert {run.run_id for run in runs} == {RUN, OTHER}
+        shown = {run.user_id for run in runs} | {run.description for run in runs}
+        assert ("a\ufffd" in shown) == (table == "run")
+        assert await tenant.note("d") == ("words" if table == "run" else "a\ufffd")
+        await tenant.log(RUN, batch("loss", [10_000]))

@@ -1,153 +1,64 @@
-"""The engine against a dictionary: batches in any order, repeated, searched, compacted, crashed."""
+"""The engine against a dictionary: batches in any order, repeated, searched, compacted, crashed,
+deleted, brought back, and deleted for good."""
 
-import asyncio
 import math
-import shutil
-import struct
-import tempfile
-from array import array
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
-from stepwell_storage import writer
-from stepwell_storage.errors import Conflict, NotFound
+from stepwell_storage.errors import Conflict, NotFound, Purged
 from stepwell_storage.points import ordered
-from stepwell_storage.records import (
-    Batch,
-    ConsoleLine,
-    ExperimentChange,
-    NewRun,
-    RunChange,
-    RunQuery,
-)
+from stepwell_storage.records import ConsoleLine, ExperimentChange, NewRun, RunChange, RunQuery
 from stepwell_storage.series import ChartQuery
 from stepwell_storage.shared import Steps
-from stepwell_storage.store import Options, Store
-from stepwell_storage.writer import FLUSH_INTERVAL_S
-
-RUNS = [f"{n:032x}" for n in range(1, 4)]
-KEYS = ["loss", "val/acc", "ünï code"]
-steps = st.one_of(st.integers(0, 12), st.sampled_from([-(2**63), 2**63 - 1, -1]))
-times = st.one_of(st.integers(0, 3), st.just(1_707_723_600_000))
-values = st.one_of(
-    st.sampled_from([0.0, -0.0, math.nan, math.inf, -math.inf, 1.5, -2.5, 5e-324]),
-    st.floats(),
+from stepwell_storage.tenant import Tenant
+from tests.storage.model_machine import Machine
+from tests.storage.model_registry import RegistryAgainstDictionary
+from tests.storage.model_runs import (
+    EXPERIMENTS,
+    PARAMS,
+    RUNS,
+    SEARCHES,
+    TAGS,
+    ModelRun,
+    batch_of,
+    lifecycles,
+    points,
 )
-points = st.lists(st.tuples(st.sampled_from(KEYS), steps, times, values), max_size=25)
+
+FILES = st.sampled_from(["card.md", "deep/weights.bin"])
+CHANGES = st.dictionaries(st.sampled_from("st"), st.none() | st.text(max_size=3))
+Logged = list[tuple[str, int, int, float]]
 
 
-EXPERIMENTS = ["Default", "vision", "nlp"]
-PARAMS = st.dictionaries(st.sampled_from("ab"), st.sampled_from(["1", "x", "1.0"]))
-TAGS = st.dictionaries(st.sampled_from("st"), st.sampled_from(["1", "", "\n☃"]))
-lifecycles = st.sampled_from(["active", "deleted"])
+async def body(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
-def batch_of(
-    logged: list[tuple[str, int, int, float]], params: dict[str, str], tags: dict[str, str]
-) -> Batch:
-    batch = Batch(params=params, tags=tags)
-    for key in KEYS:
-        mine = [point for point in logged if point[0] == key]
-        if mine:
-            batch.keys.append(key)
-            batch.counts.append(len(mine))
-            batch.steps += array("q", [p[1] for p in mine]).tobytes()
-            batch.timestamps += array("q", [p[2] for p in mine]).tobytes()
-            batch.values += struct.pack(f"<{len(mine)}d", *[p[3] for p in mine])
-    return batch
-
-
-@dataclass
-class ModelRun:
-    """What the engine must say of a run."""
-
-    experiment: str
-    series: dict[str, set[tuple[int, int, int]]] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
-    status: str = "running"
-    end_time: int | None = None
-    deleted: bool = False
-
-    def last(self, key: str) -> int | None:
-        """The last value, ordered; None without one."""
-        return max(self.series[key])[2] if key in self.series else None
-
-    def numbers(self, key: str) -> list[int]:
-        nan = ordered(math.nan)
-        return [value for _, _, value in self.series.get(key, ()) if value != nan]
-
-
-def _greatest_is_at_least(run: ModelRun, bound: float) -> bool:
-    numbers = run.numbers("loss")
-    return bool(numbers) and max(numbers) >= ordered(bound)
-
-
-def _last_is_below(run: ModelRun, bound: float) -> bool:
-    last = run.last("loss")
-    return last is not None and last < ordered(bound)
-
-
-SEARCHES: dict[str, Callable[[ModelRun], bool]] = {
-    "params.a = 'x'": lambda run: run.params.get("a") == "x",
-    "params.a = 1": lambda run: run.params.get("a") in ("1", "1.0"),
-    "not params.b = 'x'": lambda run: run.params.get("b") != "x",
-    "params.a != 'x'": lambda run: run.params.get("a", "x") != "x",
-    "tags.t IS NOT NULL and tags.t != ''": lambda run: run.tags.get("t", "") != "",
-    "metrics.loss < 1.5": lambda run: _last_is_below(run, 1.5),
-    "max(metrics.loss) >= 0.5": lambda run: _greatest_is_at_least(run, 0.5),
-    "metrics.\"val/acc\" IS NULL or attributes.status = 'failed'": (
-        lambda run: "val/acc" not in run.series or run.status == "failed"
-    ),
-}
-
-
-class EngineAgainstDictionary(RuleBasedStateMachine):
+class EngineAgainstDictionary(Machine):
     def __init__(self) -> None:
         super().__init__()
-        self.folders: list[tempfile.TemporaryDirectory[str]] = []
-        self.runner = asyncio.Runner()
         self.model: dict[str, ModelRun] = {}
         self.numbers = {"Default": 0}
         self.closed: set[str] = set()
+        self.purged: set[str] = set()
+        self.used_numbers = {0}
+        self.sent: tuple[str, Logged, dict[str, str], dict[str, str]] | None = None
 
-    @initialize(interval=st.sampled_from([0.0, 0.25]))
-    def begin(self, interval: float) -> None:
-        """At 0 every commit catches the statistics up, at 0.25 almost none does."""
-        writer.FLUSH_INTERVAL_S = interval
-        self.start(self.new_folder())
-
-    def new_folder(self) -> Path:
-        self.folders.append(tempfile.TemporaryDirectory())
-        return Path(self.folders[-1].name)
-
-    def start(self, folder: Path) -> None:
-        self.data = folder
-        self.store = self.runner.run(Store.open(folder, Options(compact=False)))
-
-    def call(self, method: str, *args: object, **kwargs: object) -> Any:
-        async def go() -> Any:
-            async with self.store.lease("default", create=True) as tenant:
-                return await getattr(tenant, method)(*args, **kwargs)
-
-        return self.runner.run(go())
-
-    def refusal(self, method: str, *args: object, **kwargs: object) -> type[Exception] | None:
-        """What kind of refusal the answer was; None where it was done."""
-        try:
-            self.call(method, *args, **kwargs)
-        except (NotFound, Conflict) as error:
-            return type(error)
-        return None
+    @initialize(logged=points)
+    def begin_with_a_run(self, logged: Logged) -> None:
+        self.create(RUNS[0], "vision", {"a": "1"}, {})
+        self.log(RUNS[0], [*logged, ("loss", 3, 3, 0.5)], {}, {})
+        self.compact()
 
     def expected(self, run: str) -> type[Exception] | None:
         """What a write to this run is answered, as far as its lifecycle goes."""
+        if run in self.purged:
+            return Purged
         if run not in self.model:
             return NotFound
         return Conflict if self.model[run].deleted else None
@@ -161,21 +72,58 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
         self.learn_number(name)
 
     def learn_number(self, name: str) -> None:
-        """MLflow's id: never given twice, and for ever the same."""
+        """MLflow's id: never given twice, not even when it was purged, and for ever the same."""
         number = self.call("experiment_by_name", name).number
+        if name not in self.numbers:
+            assert number > max(self.used_numbers)
+            self.used_numbers.add(number)
         assert self.numbers.setdefault(name, number) == number
-        assert len(set(self.numbers.values())) == len(self.numbers)
 
     @rule(name=st.sampled_from(EXPERIMENTS), lifecycle=lifecycles)
     def delete_or_restore_experiment(self, name: str, lifecycle: str) -> None:
         if name not in self.numbers or (name in self.closed) == (lifecycle == "deleted"):
             return
-        found = self.call("experiment_by_number", self.numbers[name])
-        self.call("change_experiment", found.experiment_id, ExperimentChange(lifecycle=lifecycle))
+        self.change_experiment(name, ExperimentChange(lifecycle=lifecycle))
         (self.closed.add if lifecycle == "deleted" else self.closed.discard)(name)
         for run in self.model.values():
             if run.experiment == name:
                 run.deleted = lifecycle == "deleted"
+
+    def change_experiment(self, name: str, change: ExperimentChange) -> type[Exception] | None:
+        found = self.call("experiment_by_number", self.numbers[name])
+        return self.refusal("change_experiment", found.experiment_id, change)
+
+    @rule(old=st.sampled_from(EXPERIMENTS[1:]), new=st.sampled_from(EXPERIMENTS[1:]))
+    def rename_experiment(self, old: str, new: str) -> None:
+        if old not in self.numbers or old == new:
+            return
+        taken = new in self.numbers
+        refusal = self.change_experiment(old, ExperimentChange(name=new))
+        assert refusal is (Conflict if taken else None)
+        if taken:
+            return
+        self.numbers[new] = self.numbers.pop(old)
+        if old in self.closed:
+            self.closed.remove(old)
+            self.closed.add(new)
+        for run in self.model.values():
+            run.experiment = new if run.experiment == old else run.experiment
+
+    @rule(name=st.sampled_from(EXPERIMENTS))
+    def purge_experiment(self, name: str) -> None:
+        if name not in self.numbers:
+            return
+        found = self.call("experiment_by_number", self.numbers[name])
+        refusal = self.refusal("purges.experiment", found.experiment_id)
+        assert refusal is (Conflict if name == "Default" else None)
+        if refusal is not None:
+            return
+        assert self.refusal("experiment", found.experiment_id) is NotFound
+        assert self.refusal("purges.experiment", found.experiment_id) is NotFound
+        del self.numbers[name]
+        self.closed.discard(name)
+        for run in [run for run, model in self.model.items() if model.experiment == name]:
+            self.bury(run)
 
     # --- runs ----------------------------------------------------------------------------------
 
@@ -186,6 +134,9 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
         new = NewRun(
             run_id=run, name=run, start_time=1, experiment_name=experiment, params=params, tags=tags
         )
+        if run in self.purged:
+            assert self.refusal("create_run", new) is Purged
+            return
         if run not in self.model and experiment in self.closed:
             assert self.refusal("create_run", new) is Conflict
             return
@@ -196,26 +147,20 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
             self.learn_number(experiment)
 
     @rule(run=st.sampled_from(RUNS), logged=points, params=PARAMS, tags=TAGS)
-    def log(
-        self,
-        run: str,
-        logged: list[tuple[str, int, int, float]],
-        params: dict[str, str],
-        tags: dict[str, str],
-    ):
+    def log(self, run: str, logged: Logged, params: dict[str, str], tags: dict[str, str]):
         expected = self.expected(run)
-        if expected is None and any(
-            self.model[run].params.get(key, value) != value for key, value in params.items()
-        ):
+        if expected is None and self.model[run].refuses(params):
             expected = Conflict
         assert self.refusal("log", run, batch_of(logged, params, tags)) is expected
-        if expected:
-            return
-        model = self.model[run]
-        model.params.update(params)
-        model.tags.update(tags)
-        for key, step, timestamp, value in logged:
-            model.series.setdefault(key, set()).add((step, timestamp, ordered(value)))
+        self.sent = run, logged, params, tags
+        if expected is None:
+            self.model[run].add(logged, params, tags)
+
+    @rule()
+    def log_the_same_again(self) -> None:
+        """As a client does that never saw the answer."""
+        if self.sent:
+            self.log(*self.sent)
 
     @rule(run=st.sampled_from(RUNS), lines=st.lists(st.sampled_from(["", "epoch 1", "\x1b[1m☃"])))
     def print_lines(self, run: str, lines: list[str]) -> None:
@@ -225,6 +170,15 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
         if expected is None:
             self.model[run].lines += lines
 
+    def change(self, run: str, change: RunChange) -> bool:
+        """Whether it was done, as it must be; a purged run is just not there."""
+        expected = self.expected(run)
+        if change.lifecycle and expected is Conflict:
+            expected = None
+        told = NotFound if expected is Purged else expected
+        assert self.refusal("change_run", run, change) is told
+        return expected is None
+
     @rule(
         run=st.sampled_from(RUNS),
         status=st.sampled_from(["finished", "failed", "killed", "running"]),
@@ -233,20 +187,51 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
     def end_or_resume(self, run: str, status: str, at: int) -> None:
         is_end = status != "running"
         change = RunChange(status=status, end_time=at if is_end else None, ending=is_end)
-        expected = self.expected(run)
-        assert self.refusal("change_run", run, change) is expected
-        if expected is None and self.model[run].status != status:
+        if self.change(run, change) and self.model[run].status != status:
             self.model[run].status = status
             self.model[run].end_time = at if is_end else None
 
     @rule(run=st.sampled_from(RUNS), lifecycle=lifecycles)
     def delete_or_restore(self, run: str, lifecycle: str) -> None:
-        expected = NotFound if run not in self.model else None
-        assert self.refusal("change_run", run, RunChange(lifecycle=lifecycle)) is expected
-        if expected is None:
+        if self.change(run, RunChange(lifecycle=lifecycle)):
             self.model[run].deleted = lifecycle == "deleted"
 
-    # --- what the store does, and what happens to it -------------------------------------------
+    @rule(run=st.sampled_from(RUNS), tags=CHANGES)
+    def change_tags(self, run: str, tags: dict[str, str | None]) -> None:
+        if self.change(run, RunChange(tags=tags)):
+            merged = self.model[run].tags | tags
+            self.model[run].tags = {key: text for key, text in merged.items() if text is not None}
+
+    @rule(run=st.sampled_from(RUNS))
+    def purge(self, run: str) -> None:
+        known = run in self.model
+        assert self.refusal("purges.run", run) is (None if known else NotFound)
+        if known:
+            self.bury(run)
+
+    def bury(self, run: str) -> None:
+        del self.model[run]
+        self.purged.add(run)
+
+    # --- files: whether the run takes them is the server's to ask ------------------------------
+
+    @rule(run=st.sampled_from(RUNS), path=FILES, data=st.binary(max_size=8))
+    def put_file(self, run: str, path: str, data: bytes) -> None:
+        if run in self.model:
+            self.ask(lambda tenant: tenant.artifacts.of_run(run).put(path, body(data)))
+            self.model[run].files[path] = data
+
+    @rule(run=st.sampled_from(RUNS), path=FILES | st.just("deep"))
+    def delete_file(self, run: str, path: str) -> None:
+        if run in self.model:
+            files = self.model[run].files
+            gone = [one for one in files if f"{one}/".startswith(f"{path}/")]
+            deleted = self.ask(lambda tenant: tenant.artifacts.of_run(run).delete(path))
+            assert deleted == bool(gone)
+            for one in gone:
+                del files[one]
+
+    # --- what the store does by itself ---------------------------------------------------------
 
     @rule()
     def compact(self) -> None:
@@ -255,19 +240,6 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
             for stats in self.call("series", run).series:
                 assert stats.exact
                 assert stats.count == len(model.series[stats.key])
-
-    @rule()
-    def restart(self) -> None:
-        self.runner.run(self.store.close())
-        self.start(self.data)
-
-    @rule()
-    def crash(self) -> None:
-        """The files as they are at this moment, opened by another server."""
-        folder = self.new_folder()
-        shutil.copytree(self.data, folder, dirs_exist_ok=True)
-        self.runner.run(self.store.close())
-        self.start(folder)
 
     # --- the comparison ------------------------------------------------------------------------
 
@@ -282,10 +254,22 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
             assert found.experiment_number == self.numbers[model.experiment]
             assert found.lifecycle == ("deleted" if model.deleted else "active")
             assert [line[3] for line in self.call("console", run).lines] == model.lines
+            assert self.ask(partial(files_of, run)) == model.files
             for stats in self.call("series", run).series:
                 self.compare_statistics(stats, sorted(model.series[stats.key]))
             for key, expected in model.series.items():
                 self.compare_history(run, key, sorted(expected))
+
+    @invariant()
+    def what_is_not_in_the_dictionary_is_not_there(self) -> None:
+        for run in set(RUNS) - set(self.model):
+            assert self.refusal("run", run) is NotFound
+            assert self.refusal("points", run, "loss") is (
+                Purged if run in self.purged else NotFound
+            )
+        there = self.call("experiments", lifecycle="all").experiments
+        assert {one.name: one.number for one in there} == self.numbers
+        assert {one.name for one in there if one.lifecycle == "deleted"} == self.closed
 
     @invariant()
     def searches_find_what_the_dictionary_finds(self) -> None:
@@ -307,7 +291,7 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
             known = [last for last in lasts if last is not None]
             assert lasts[: len(known)] == known, "runs without the metric come last"
 
-    def compare_statistics(self, stats, expected: list[tuple[int, int, int]]) -> None:
+    def compare_statistics(self, stats: Any, expected: list[tuple[int, int, int]]) -> None:
         nan = ordered(math.nan)
         assert stats.count == len(expected) or (not stats.exact and stats.count > len(expected))
         last = (stats.last_step, stats.last_timestamp, ordered(stats.last))
@@ -344,18 +328,29 @@ class EngineAgainstDictionary(RuleBasedStateMachine):
         if numbers:
             assert {min(numbers), max(numbers)} <= {point[2] for point in drawn}
 
-    def teardown(self) -> None:
-        writer.FLUSH_INTERVAL_S = FLUSH_INTERVAL_S
-        self.runner.run(self.store.close())
-        self.runner.close()
-        for folder in self.folders:
-            folder.cleanup()
+
+async def files_of(run: str, tenant: Tenant) -> dict[str, bytes]:
+    files = tenant.artifacts.of_run(run)
+    found = {}
+    for folder in ("", "deep"):
+        for entry in (await files.entries(folder)).entries:
+            if not entry.is_dir:
+                async with await files.open(entry.path) as file:
+                    found[entry.path] = await file.read(0, 100)
+    return found
 
 
-TestEngineAgainstDictionary = EngineAgainstDictionary.TestCase
-TestEngineAgainstDictionary.settings = settings(
-    max_examples=20,
-    stateful_step_count=20,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+def case_of(machine: Any, examples: int, steps: int) -> type:
+    """A test of a machine, and how far it goes."""
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    return type("Case", (machine.TestCase,), {"settings": chosen})
+
+
+TestEngine = case_of(EngineAgainstDictionary, 15, 25)
+TestEngineAtLength = pytest.mark.slow(case_of(EngineAgainstDictionary, 300, 60))
+TestRegistry = case_of(RegistryAgainstDictionary, 15, 20)

@@ -1,12 +1,14 @@
 """A tenant is removed: those who use it are told, its name is free at once, nothing comes back."""
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterable
 from pathlib import Path
 
 import pytest
 
-from stepwell_storage.errors import Closed, NotFound
+from stepwell_storage.errors import Closed, Full, NotFound
 from stepwell_storage.store import Options, Store
 from tests.storage.conftest import RUN, batch, new_run
 
@@ -92,3 +94,42 @@ async def test_a_note_is_read_without_opening_the_tenant(data: Path):
     assert await store.note_of("nobody", "description") is None
     assert store.opened() == []
     await store.close()
+
+
+async def test_a_removal_that_the_disk_refuses_leaves_the_tenant_as_it_was(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    await filled(store)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        with pytest.raises(Full):
+            await store.remove("a")
+    assert store.names() == ["a"]
+    async with store.lease("a", create=False) as tenant:
+        assert len(await tenant.points(RUN, "loss")) == 10
+    await store.remove("a")
+    assert store.names() == []
+
+
+async def test_a_removal_whose_sync_failed_is_synced_when_it_is_asked_for_again(
+    store: Store, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await filled(store)
+    synced: list[str] = []
+
+    def fail(fd: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        raise OSError(errno.EIO, "no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        for _ in range(2):
+            with pytest.raises(Full):
+                await store.remove("a")
+    assert synced == [str(data / "tenants")] * 2
+    assert store.names() == []
+    await store.remove("a")

@@ -1,5 +1,6 @@
 """MLflow's artifact proxy: the tenant decides and not the path, and no path leads out."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,37 @@ async def test_a_deleted_run_takes_no_files_and_keeps_its_own(mlflow: Mlflow, ru
     response = await mlflow.put(at(run_id, "b"), content=b"")
     assert_refused(response, INVALID, "must be in the 'active' state", 400)
     assert (await mlflow.get(at(run_id, "a"))).content == b"kept"
+
+
+@pytest.mark.parametrize("kind", ["proxy", "model", "web page", "native"])
+async def test_an_owner_that_is_purged_while_a_file_arrives_leaves_none(
+    mlflow: Mlflow, client: CheckedClient, data: Path, kind: str
+):
+    lab = await mlflow.experiment("lab")
+    run_id = await mlflow.run(lab)
+    made = await mlflow.call("logged-models", experiment_id=lab, name="net")
+    model_id = made["model"]["info"]["model_id"]
+    found = (await client.ok("GET", RUNS.removesuffix("/runs")))["experiments"]
+    experiment = next(one["experiment_id"] for one in found if one["name"] == "lab")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"first"
+        await client.ok("DELETE", f"{RUNS.removesuffix('runs')}{experiment}?purge=true")
+        while (data / "tenants/default/purging").exists():
+            await asyncio.sleep(0.05)
+        yield b"second"
+
+    method, url = {
+        "proxy": ("PUT", f"{FILES}/{lab}/{run_id}/artifacts/a/b"),
+        "model": ("PUT", f"{FILES}/{lab}/models/{model_id}/artifacts/a/b"),
+        "web page": ("POST", f"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run_id}&path=a/b"),
+        "native": ("PUT", f"{RUNS}/{run_id}/artifacts/a/b"),
+    }[kind]
+    answer = await (client if kind == "native" else mlflow).request(method, url, content=body())
+    assert answer.status_code == (409 if kind == "native" else 404), answer.text
+    assert [
+        file for file in (data / "tenants/default/artifacts").rglob("*") if file.is_file()
+    ] == []
 
 
 async def test_both_apis_have_the_same_files(mlflow: Mlflow, client: CheckedClient, run_id: str):

@@ -34,10 +34,15 @@ def main(arguments: list[str]) -> int:
         findings = asyncio.run(verify(data, report, step))
     print(
         f"{findings.tenants} tenants, {findings.runs} runs, {findings.series} series,"
-        f" {findings.points} points: {len(findings.problems) or 'no'} problems",
+        f" {findings.points} points, {findings.artifacts} artifacts{_unsealed(findings.unsealed)}:"
+        f" {len(findings.problems) or 'no'} problems",
         file=sys.stderr,
     )
     return FAILED if findings.problems else DONE
+
+
+def _unsealed(count: int) -> str:
+    return f" ({count} of them without a checksum)" if count else ""
 
 
 def _parser() -> argparse.ArgumentParser:

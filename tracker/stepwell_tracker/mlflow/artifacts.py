@@ -48,8 +48,9 @@ class Place(NamedTuple):
 
     tenant: Tenant
     files: OwnedFiles
-    run_id: str | None
     rest: str
+    run_id: str | None = None
+    model_id: str | None = None
 
 
 # --- the proxy -----------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ async def upload(request: Request) -> Nothing:
     async with _named(request) as place:
         if place.run_id is not None:
             await require_active(place.tenant, place.run_id)
-        await _put(request, place.files, place.rest, place.run_id, place.tenant)
+        await _put(request, place)
     return Nothing()
 
 
@@ -160,7 +161,7 @@ async def upload_of_run(request: Request) -> Nothing:
     async with in_run(request, query.text("run_uuid")) as (tenant, run_id):
         await require_active(tenant, run_id)
         files = tenant.artifacts.of_run(run_id)
-        await _put(request, files, _checked(query.text("path")), run_id, tenant)
+        await _put(request, Place(tenant, files, _checked(query.text("path")), run_id))
     return Nothing()
 
 
@@ -249,13 +250,13 @@ async def _place(tenant: Tenant, owner: Owner) -> Place:
         except NotFound:
             raise no_model(owner.model_id) from None
         files = tenant.artifacts.of_model(owner.model_id)
-        return Place(tenant, files, None, _rest(owner.rest))
+        return Place(tenant, files, _rest(owner.rest), model_id=owner.model_id)
     run_id = owner.run_id or ""
     try:
         await _require_location(tenant, await tenant.experiment_of_run(run_id), owner)
     except NotFound:
         raise no_run(run_id) from None
-    return Place(tenant, tenant.artifacts.of_run(run_id), run_id, _rest(owner.rest))
+    return Place(tenant, tenant.artifacts.of_run(run_id), _rest(owner.rest), run_id)
 
 
 async def _require_location(tenant: Tenant, number: int, owner: Owner) -> None:
@@ -336,9 +337,8 @@ async def _send(request: Request, files: OwnedFiles, path: str) -> FileReply:
     )
 
 
-async def _put(
-    request: Request, files: OwnedFiles, path: str, run_id: str | None, tenant: Tenant
-) -> None:
+async def _put(request: Request, place: Place) -> None:
+    tenant, files, path, run_id, _ = place
     if not path:
         raise Refused(INVALID, "Invalid path: it names a folder")
     length = request.header(b"content-length")
@@ -347,5 +347,18 @@ async def _put(
         stored = await files.put(path, request.stream(), size=size)
     except Conflict as error:
         raise Refused(INVALID, f"Invalid path: {error}") from None
+    await _require_owner(place)
     if run_id is not None and tenant.events.watched(run_id):
         tenant.events.publish(run_id, "artifact", {"path": stored.path, "size": stored.size})
+
+
+async def _require_owner(place: Place) -> None:
+    """It may have been purged while the file was under way, perhaps after its folder had gone."""
+    try:
+        if place.run_id is not None:
+            await place.tenant.require_run(place.run_id)
+        else:
+            await place.tenant.models.get(place.model_id or "", deleted=True)
+    except NotFound:
+        await place.files.delete_all()
+        raise (no_run(place.run_id) if place.run_id else no_model(place.model_id or "")) from None
