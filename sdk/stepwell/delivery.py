@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 REFUSED: Final = (400, 409, 413, 422)
 """Set aside; every other answer that is not success is retried."""
+MISSING: Final = 404
 HASTE: Final = 4
 """How much larger requests are while the training stands still and waits for them."""
 MAX_REFUSED_BYTES: Final = 64 * 1024**2
@@ -56,13 +57,16 @@ MAX_REFUSED_IN_A_ROW: Final = 100
 
 class Trouble(Exception):
     """Not now.  ``after_s``: the server asked for this much patience; ``refused``: it was told no
-    for a reason that somebody has to mend first.
+    for a reason that somebody has to mend first; ``missing``: there is no such run.
     """
 
-    def __init__(self, reason: str, after_s: float = 0.0, *, refused: bool = False) -> None:
+    def __init__(
+        self, reason: str, after_s: float = 0.0, *, refused: bool = False, missing: bool = False
+    ) -> None:
         super().__init__(reason)
         self.after_s = after_s
         self.refused = refused
+        self.missing = missing
 
 
 class FileChanged(StepwellError):
@@ -175,7 +179,8 @@ class Delivery:
         if not response.ok:
             error = error_of(response)
             if response.status not in REFUSED:
-                raise Trouble(str(error), _retry_after(response))
+                missing = response.status == MISSING
+                raise Trouble(str(error), _retry_after(response), missing=missing)
             raise error
         if digest is not None and decoded(response, ArtifactReply).sha256 != digest:
             raise BadReply("the server received another file than was sent")

@@ -25,6 +25,10 @@ LONGEST_JOIN_S: Final = 60.0
 WATCHED_PAUSE_S: Final = 1.0
 """The longest pause between two tries while somebody waits for a flush."""
 
+MAKING_S: Final = 3.0
+"""A run that is not there may be on its way from the process that started it; after so long without
+it, that is an outage like any other."""
+
 
 class Backoff:
     """Pauses that double from half a second to half a minute, with full jitter."""
@@ -68,6 +72,7 @@ class Sender:
         self._work: SimpleQueue[None] = SimpleQueue()
         self._backoff = Backoff()
         self._failed = self._not_before = self._patience = self._leisure = 0.0
+        self._missing_since = 0.0
         self._watchers = 0
         self._finishing = self._swept = self._done = False
         self._beat = _now()
@@ -113,8 +118,9 @@ class Sender:
                 if not self._advance() and not self._is_done():
                     self._rest(max(0.05, self._beat + self._config.heartbeat_s - _now()))
                 self._backoff.reset()
+                self._missing_since = 0.0
             except Trouble as trouble:
-                self._postpone(str(trouble), trouble.after_s)
+                self._postpone(str(trouble), trouble.after_s, missing=trouble.missing)
             except Exception as error:  # noqa: BLE001 - a bug here must not end the sending
                 self._postpone(f"{type(error).__name__}: {error}", 0.0)
         self._close()
@@ -197,12 +203,14 @@ class Sender:
             due = max(self._patience, min(due, self._failed + WATCHED_PAUSE_S))
         return due - _now()
 
-    def _postpone(self, reason: str, after_s: float) -> None:
+    def _postpone(self, reason: str, after_s: float, *, missing: bool = False) -> None:
         self._failed = _now()
+        self._missing_since = (self._missing_since or self._failed) if missing else 0.0
         self._patience = self._failed + min(after_s, LONGEST_PATIENCE_S)
         self._not_before = max(self._failed + self._backoff.next_s(), self._patience)
         where = str(self._spool.folder) if self._spool.folder else "memory"
-        self._notices.outage(reason, self._spool.pending, where)
+        if not missing or self._failed - self._missing_since >= MAKING_S:
+            self._notices.outage(reason, self._spool.pending, where)
 
     def forget(self) -> None:
         """In a forked child: the thread is not there, and what it held belongs to the parent."""

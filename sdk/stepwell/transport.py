@@ -71,7 +71,9 @@ class HttpTransport:
 
     def __init__(self, config: Config) -> None:
         # Here and not at the top, so that importing stepwell is quick.  Here and not in a thread:
-        # a process that forks or ends in the middle of an import is in trouble.
+        # a process that forks or ends in the middle of an import is in trouble.  The codec is what
+        # every look-up of a host asks for.
+        import encodings.idna  # noqa: F401 - to have it there
         import socket
 
         import urllib3

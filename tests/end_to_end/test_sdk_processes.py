@@ -430,3 +430,33 @@ def test_a_terminal_sees_how_far_a_sync_is(server: Served, spool: Path, dead_url
     assert len(shares) >= 2
     assert shares == sorted(shares)
     assert "2 runs sent" in shown.decode()
+
+
+def test_the_sender_imports_nothing(server: Served, spool: Path, tmp_path: Path):
+    """A child that is forked meanwhile would wait for that import for ever."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        textwrap.dedent("""
+        import sys, threading
+
+        class Watch:
+            def find_spec(self, name, path=None, target=None):
+                if threading.current_thread() is not threading.main_thread():
+                    print("imported by a thread:", name, flush=True)
+
+        sys.meta_path.insert(0, Watch())
+        from stepwell import ExperimentTracker
+        with ExperimentTracker().start_run("imports") as run:
+            run.log_params({"a": 1})
+            run.log_metric("loss", 1.0)
+            run.log_artifact(__file__)
+        print(run.status)
+        """)
+    )
+    for url in (server.url, "http://127.0.0.1:1"):
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            env=os.environ | {"STEPWELL_URL": url, "STEPWELL_EXIT_TIMEOUT_S": "1"},
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        assert done.stdout.split() == ["finished"]
