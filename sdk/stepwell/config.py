@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -89,11 +90,12 @@ def _mode(text: str) -> str:
 
 def _url(text: str) -> str:
     url = text if "://" in text else f"http://{text}"
-    scheme, _, rest = url.partition("://")
-    if scheme.lower() not in ("http", "https") or not rest.strip("/"):
+    place = urlsplit(url)
+    if place.scheme not in ("http", "https") or not place.hostname:
         raise ValueError("not an http or https address")
-    if "@" in rest.partition("/")[0]:
+    if "@" in place.netloc:
         raise ValueError("an address has no password in it; use STEPWELL_TOKEN")
+    _ = place.port  # raises where it is none
     return url.rstrip("/")
 
 

@@ -28,6 +28,8 @@ def test_arguments_come_before_the_environment_and_that_before_defaults():
         ("h:1", "http://h:1"),
         ("localhost", "http://localhost"),
         ("https://h/prefix/", "https://h/prefix"),
+        ("HTTPS://h", "HTTPS://h"),
+        ("[::1]:7837", "http://[::1]:7837"),
     ],
 )
 def test_addresses_are_taken_as_people_write_them(text: str, url: str):
@@ -39,6 +41,9 @@ def test_addresses_are_taken_as_people_write_them(text: str, url: str):
     [
         ("url", "ftp://h"),
         ("url", "http://"),
+        ("url", "http://h:99999"),
+        ("url", "h:port"),
+        ("url", "http://[::1"),
         ("mode", "onlin"),
         ("rank", "-1"),
         ("rank", "first"),
