@@ -42,7 +42,7 @@ clean: ## remove what setting up and testing made; data stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # An installation builds the web UI, so it is made again when the UI's sources change.
-.venv/.ready: pyproject.toml hatch_build.py scripts/setup tracker/ui/package-lock.json $(shell find tracker/ui/src -type f)
+.venv/.ready: pyproject.toml hatch_build.py scripts/setup tracker/ui/package-lock.json tracker/ui/vite.config.ts $(shell find tracker/ui/src -type f)
 	@sh scripts/setup
 
 .venv/.examples: .venv/.ready

@@ -68,8 +68,23 @@ async def test_an_asset_is_missing_or_asked_for_again(http):
 
 def test_the_sources_are_in_the_wheel():
     built = [path for path in pages.FOLDER.rglob("*") if path.is_file()]
-    assert {path.suffix for path in built} <= {".css", ".html", ".js", ".svg"}
-    assert not [path for path in built if b"sourceMappingURL" in path.read_bytes()]
+    assert {path.suffix for path in built} <= {".gz", ".html", ".svg"}
+    large = {path: gzip.decompress(path.read_bytes()) for path in built if path.suffix == ".gz"}
+    assert {Path(path.stem).suffix for path in large} == {".css", ".js"}
+    assert not [path for path, body in large.items() if b"sourceMappingURL" in body]
+
+
+async def test_a_large_file_takes_room_on_the_disk_twice_or_cannot_be_had_plain(http):
+    page = (await http.get("/")).text
+    [path] = re.findall(r'src="(/static/[^"]+\.js)"', page)
+    plain = await http.get(path, headers={"Accept-Encoding": "identity"})
+    packed = await http.get(path, headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.content == plain.content
+    assert packed.headers["etag"] == plain.headers["etag"]
+    kept = (pages.FOLDER / path.removeprefix("/static/")).with_suffix(".js.gz")
+    assert int(packed.headers["content-length"]) == kept.stat().st_size
 
 
 async def test_a_file_is_sent_larger_than_it_need_be(http):

@@ -1,7 +1,8 @@
 """The web UI's files: one page for all of its addresses, and what that page loads.
 
 The files are read once; a request is answered from a dict, so no path of a request ever meets the
-file system.  What stands below /static/assets/ carries its content's hash in its name.
+file system.  What stands below /static/assets/ carries its content's hash in its name.  The
+installation keeps large files compressed: nearly every browser asks for them so.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ _PAGE: Final = (
 )
 _FOREVER: Final = (*_SAFETY, (b"cache-control", b"public, max-age=31536000, immutable"))
 _REVALIDATED: Final = (*_SAFETY, (b"cache-control", b"no-cache"))
-_PACKED: Final = frozenset({".js", ".css", ".html", ".svg"})
+PACKED: Final = ".gz"
+_WORTH_PACKING: Final = frozenset({".js", ".css", ".html", ".svg"})
 _MISSING: Final = (
     b"<!doctype html><title>Stepwell</title><p>The server runs; its web UI has not been built."
     b" Install the package again from its folder: pip install -e '.[server]'."
@@ -52,17 +54,20 @@ _MISSING: Final = (
 
 
 class File:
-    """One file, as it is and compressed."""
+    """One file, as it is and compressed; ``body`` is the latter where ``name`` ends in ``.gz``."""
 
     def __init__(self, body: bytes, name: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        suffix = Path(name).suffix
-        self.body = body
-        self.packed = gzip.compress(body, 9, mtime=0) if suffix in _PACKED else None
+        suffix = Path(name.removesuffix(PACKED)).suffix
+        if name.endswith(PACKED):
+            self.body, self.packed = gzip.decompress(body), body
+        else:
+            self.body = body
+            self.packed = gzip.compress(body, 9, mtime=0) if suffix in _WORTH_PACKING else None
         media = mimetypes.types_map.get(suffix, "application/octet-stream")
         if suffix == ".js":
             media = "text/javascript"
         self.media = f"{media}; charset=utf-8" if media.startswith("text/") else media
-        self.etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
+        self.etag = b'"%s"' % hashlib.sha256(self.body).hexdigest()[:32].encode()
         self.headers = ((b"etag", self.etag), (b"vary", b"Accept-Encoding"), *headers)
 
     def reply(self, headers: dict[bytes, bytes]) -> Reply:
@@ -118,7 +123,12 @@ def routes(root_path: str = "", folder: Path = FOLDER) -> list[Route]:
     if index is not None:
         prefix = html.escape(root_path).encode()
         page = File(index.replace(b'"/static/', b'"%s/static/' % prefix), "index.html", _PAGE)
-    static = Static({name: File(body, name, _caching(name)) for name, body in files.items()})
+    static = Static(
+        {
+            name.removesuffix(PACKED): File(body, name, _caching(name))
+            for name, body in files.items()
+        }
+    )
     return [Route(path, Page(path, page)) for path in PAGES] + [
         Route("/static/{path:path}", static),
     ]
