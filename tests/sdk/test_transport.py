@@ -5,6 +5,7 @@ import io
 import pickle
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -191,3 +192,81 @@ def test_nagle_is_off(server: FaultServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(socket.socket, "connect", connect)
     HttpTransport(Config(url=server.url)).send(Request("GET", "/"))
     assert seen == [1]
+
+
+def accept_twice(listener: socket.socket, answer: bytes, served: list[int]) -> None:
+    """One answer on each of two connections; the first is closed after it."""
+    for number in range(2):
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+            served.append(number)
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_not_used():
+    """Servers close what is idle for a few seconds, and a training may well log more seldom."""
+    served: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        work = threading.Thread(target=accept_twice, args=(listener, answer, served))
+        work.start()
+        transport = HttpTransport(Config(url=f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        assert transport.send(Request("GET", "/")).body == b"ok"
+        deadline = time.monotonic() + 10
+        while served != [0] and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.05)  # until its end has arrived
+        assert transport.send(Request("POST", "/", b"{}")).body == b"ok"
+        work.join(10)
+        transport.close()
+    assert served == [0, 1]
+
+
+def test_a_connection_of_which_an_answer_was_cut_is_not_used_again(server: FaultServer):
+    transport = HttpTransport(Config(url=server.url, read_timeout_s=0.2))
+    server.faults = [Fault("hang", times=1, seconds=1.0)]
+    with pytest.raises(Unreachable, match="timed out"):
+        transport.send(Request("POST", "/api/v1/experiments/runs", b"{}"))
+    assert transport.send(Request("POST", "/api/v1/experiments/runs", b"{}")).ok
+    transport.close()
+
+
+def test_an_answer_that_comes_before_the_whole_body_was_taken_is_heard():
+    """A proxy's 413: it answers and hangs up in the middle of what it does not want."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+
+        work = threading.Thread(target=refuse)
+        work.start()
+        transport = HttpTransport(Config(url=f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        assert transport.send(Request("PUT", "/", bytes(8 * 1024**2))).status == 413
+        transport.close()
+        work.join(10)
+
+
+def test_threads_may_share_a_transport(server: FaultServer):
+    transport = HttpTransport(Config(url=server.url))
+    found: list[int] = []
+
+    def ask() -> None:
+        for _ in range(20):
+            answer = transport.send(Request("POST", "/api/v1/experiments/runs", b"{}"))
+            found.append(answer.status)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    transport.close()
+    assert len(found) == 160
+    assert set(found) <= {200, 201}
