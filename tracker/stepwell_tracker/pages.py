@@ -58,11 +58,12 @@ class File:
 
     def __init__(self, body: bytes, name: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
         suffix = Path(name.removesuffix(PACKED)).suffix
+        self.body = body
+        self.packed: bytes | None = None
         if name.endswith(PACKED):
             self.body, self.packed = gzip.decompress(body), body
-        else:
-            self.body = body
-            self.packed = gzip.compress(body, 9, mtime=0) if suffix in _WORTH_PACKING else None
+        elif suffix in _WORTH_PACKING:
+            self.packed = gzip.compress(body, 9, mtime=0)
         media = mimetypes.types_map.get(suffix, "application/octet-stream")
         if suffix == ".js":
             media = "text/javascript"
