@@ -17,12 +17,14 @@ run-scoped call that carries no header.  Two tenants may share ``h``; the server
 import os
 import re
 import time
+from functools import lru_cache
 
 _PLAIN = re.compile(r"[0-9a-f]{32}")
 _DASHED = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _RANDOM_BITS = 42
 
 
+@lru_cache(4096)
 def tenant_hash(tenant: str) -> int:
     """The 32 bits of a tenant's name that its run ids carry."""
     import hashlib  # OpenSSL with it: not for an `import stepwell`

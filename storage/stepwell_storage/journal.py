@@ -7,6 +7,7 @@ alone; then the group costs a few statements, however many batches it holds.
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from math import isfinite
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def parameter_number(text: str) -> int | None:
     if not _NUMBER.fullmatch(text):
         return None
     number = float(text)
-    return ordered(number) if np.isfinite(number) else None
+    return ordered(number) if isfinite(number) else None
 
 
 def param_rows(

@@ -141,7 +141,6 @@ async def test_tenants_that_share_their_hash_are_each_tried(
     real = ids.tenant_hash
     monkeypatch.setattr(ids, "tenant_hash", lambda name: real("shared"))
     tenancy = app.state.server.tenancy
-    monkeypatch.setattr("stepwell_tracker.tenancy._hash_of_tenant", lambda name: real("shared"))
     first = await client.new_run(tenant="one")
     second = await client.new_run(tenant="two")
     third = await client.new_run(tenant="three", name="third")

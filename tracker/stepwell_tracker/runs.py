@@ -254,12 +254,12 @@ LOGGING = (
         "POST", RUN + "/log-params", log_params, scope=Scope.RUN, errors=(409,),
         body=as_json(wire.LogParams), answer=as_json(wire.LogReply),
     ),
-)  # fmt: skip
-CALLS = (
     Call(
         "POST", BASE, create_run, scope=Scope.LATER, statuses=(201, 200), errors=(404, 409),
         body=as_json(wire.CreateRun), answer=_ANSWER,
     ),
+)  # fmt: skip
+CALLS = (
     Call(
         "GET", BASE, list_runs, query=RunsQuery, errors=(404,), answer=as_json(wire.RunPage)
     ),

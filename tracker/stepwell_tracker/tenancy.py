@@ -33,8 +33,6 @@ _NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _HEADER: Final = wire.TENANT_HEADER.lower().encode()
 _MLFLOW_HEADER: Final = b"x-mlflow-workspace"
 
-_hash_of_tenant = lru_cache(4096)(ids.tenant_hash)
-
 
 class Tenancy:
     """The tenants of one store, by name and by run id."""
@@ -95,7 +93,7 @@ class Tenancy:
         """The tenants that may have a run, likeliest first."""
         wanted = ids.hash_of_run_id(run_id)
         if name is not None:
-            if (wanted is None or wanted == _hash_of_tenant(name)) and self._store.exists(name):
+            if (wanted is None or wanted == ids.tenant_hash(name)) and self._store.exists(name):
                 yield name
         elif wanted is None:
             yield wire.DEFAULT_TENANT
@@ -109,7 +107,7 @@ class Tenancy:
         for name in self._store.names():
             if name not in self._hashed:
                 self._hashed.add(name)
-                self._names_by_hash.setdefault(_hash_of_tenant(name), []).append(name)
+                self._names_by_hash.setdefault(ids.tenant_hash(name), []).append(name)
 
     async def enter(self, name: str, run_id: str) -> tuple[Lease, Tenant]:
         """A lease that was entered, if the tenant has the run.  Raises NotFound."""
@@ -194,4 +192,4 @@ def parse_experiment_id(text: str) -> str:
 def contradicts(name: str, run_id: str) -> bool:
     """Whether a run id, made offline, belongs to a tenant of another name."""
     wanted = ids.hash_of_run_id(run_id)
-    return wanted is not None and wanted != _hash_of_tenant(name)
+    return wanted is not None and wanted != ids.tenant_hash(name)
