@@ -66,6 +66,17 @@ def test_parameters_that_differ_are_not_told_from_the_same(chosen):
     expect(table.get_by_role("rowheader", name="batch_size")).to_be_visible()
 
 
+def test_what_differs_takes_more_than_one_click_on_what_is_chosen(site, page):
+    page.goto(f"{site.url}/?tenant=sweeps&q=attributes.name+LIKE+'%-0012%'")
+    expect(page.locator(".count")).to_contain_text("10 runs")
+    page.get_by_label("Choose all rows").click()
+    page.get_by_role("button", name="Differences").click()
+    table = page.locator(".diff")
+    expect(table.get_by_role("rowheader", name="optimizer", exact=True)).to_be_visible()
+    expect(table.get_by_role("rowheader", name="batch_size")).to_have_count(0)
+    expect(table.get_by_role("columnheader")).to_have_count(10)
+
+
 def test_seeds_do_not_become_a_mean_and_a_band(chosen):
     chosen.get_by_label("Group by").select_option("params.optimizer")
     area = chosen.locator("[data-metric='val/loss'] .u-over")
@@ -154,6 +165,18 @@ def drawn(page: Page) -> int:
             let n = 0; for (let i = 3; i < d.length; i += 4) if (d[i]) n++; return n; }"""
     )
     return count
+
+
+@pytest.mark.parametrize("tab", ["parallel", "scatter"])
+def test_a_sweeps_chart_leaves_the_window_empty_or_overflows_it(site, page, tab):
+    page.goto(f"{site.url}/compare?tenant=sweeps&q=attributes.name+LIKE+'%-0012%'&tab={tab}")
+    expect(page.locator(".sweep-chart[aria-busy=false]")).to_be_visible()
+    for height in (800, 1_000):
+        page.set_viewport_size({"width": 1280, "height": height})
+        page.wait_for_timeout(300)
+        low = page.locator(".sweep-box").evaluate("box => box.getBoundingClientRect().bottom")
+        assert height - 60 < low < height
+        assert page.locator("main").evaluate("main => main.scrollHeight <= main.clientHeight")
 
 
 def test_the_parameter_that_matters_is_not_ranked_first(site, page):

@@ -72,6 +72,26 @@ def test_the_best_run_by_its_lowest_value_shows_another_number(site, page):
     assert cell.locator("span").get_attribute("title") == repr(lowest)
 
 
+def test_parameters_that_are_numbers_are_not_flush_with_their_heads(site, page):
+    columns = "col=params.lr&col=params.optimizer&col=metrics.val/loss"
+    page.goto(f"{site.url}/?tenant=sweeps&{columns}")
+    row = page.locator("[data-row='0'] .cell")
+    expect(row.first).not_to_be_empty()
+    for part in (row, page.locator(".head:not(.grid-fixed *)")):
+        found = part.evaluate_all("all => all.map(one => one.classList.contains('number'))")
+        assert found == [True, False, True]
+    assert row.first.evaluate("cell => getComputedStyle(cell).textAlign") == "right"
+
+
+def test_no_metric_is_on_a_phones_screen(site, page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{site.url}/?tenant=sweeps")
+    cells = page.locator("[data-row='0'] .cell")
+    expect(cells.nth(1)).to_have_text(re.compile(r"^\d+\.\d+$"))
+    expect(page.locator(".head button").nth(2)).to_have_text("val/loss")
+    expect(cells.nth(1)).to_be_in_viewport(ratio=1)
+
+
 def test_a_filter_finds_too_much_or_its_mistake_is_not_told(table):
     search = table.get_by_role("searchbox")
     search.fill("params.optimizer = 'adam' and metrics.\"val/loss\" < 0.2")

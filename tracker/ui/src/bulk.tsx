@@ -41,11 +41,13 @@ export function BulkBar({ chosen, onDone, tenant }: Props): JSX.Element | null {
     onDone();
   };
   const hidden = [...new Set([...list("hide"), ...ids])];
+  const compare = (more: Record<string, string>): void => go(compareHref(ids.slice(0, MOST_COMPARED), more));
   const active = runs.filter((run) => run.lifecycle === "active");
   return (
     <div class="bulk" role="toolbar" aria-label="Chosen runs">
       <b>{plural(runs.length, "run")}</b>
-      <button type="button" class="main" onClick={() => go(compareHref(ids.slice(0, MOST_COMPARED)))}>{runs.length > MOST_COMPARED ? `Compare the first ${MOST_COMPARED}` : "Compare"}</button>
+      <button type="button" class="main" onClick={() => compare({})}>{runs.length > MOST_COMPARED ? `Compare the first ${MOST_COMPARED}` : "Compare"}</button>
+      {runs.length > 1 && <button type="button" title="Parameters that differ between them, and their last values" onClick={() => compare({ tab: "params" })}>Differences</button>}
       <button type="button" disabled={hidden.length > MOST_HIDDEN} title={hidden.length > MOST_HIDDEN ? `At most ${MOST_HIDDEN}: a filter hides any number` : "Leave them out of this view"} onClick={() => set({ hide: hidden })}>Hide</button>
       <button type="button" onClick={() => setTagging(true)}>Tag…</button>
       {active.length > 0 && <button type="button" onClick={() => void all("Deleted", active, api.deleteRun)}>Delete</button>}

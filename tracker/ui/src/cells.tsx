@@ -45,14 +45,17 @@ function plain(
   return { id, title, kind: "", width, numeric: false, order, cell, text };
 }
 
+/** Pixels: a phone's width. */
+const NARROW = 600;
+
 export const NAME: Column = {
-  ...plain("name", "Name", innerWidth < 600 ? 150 : 220, "attributes.name", (run) => (
+  ...plain("name", "Name", innerWidth < NARROW ? 150 : 220, "attributes.name", (run) => (
     <a href={href(`/runs/${run.run_id}`)} title={run.description ? `${run.name}\n${run.description}` : run.name} tabIndex={-1}>{run.name || run.run_id}</a>
   ), (run) => run.name),
 };
 
-/** `loss`, and `min metrics.loss` where the lowest value is meant rather than the last. */
-export function columnOf(id: string): Column | null {
+/** `loss`, and `min metrics.loss` where the lowest value is meant rather than the last.  `numeric`: parameters that are numbers. */
+export function columnOf(id: string, numeric?: Set<string>): Column | null {
   if (FIXED[id]) return FIXED[id];
   const found = /^(?:(min|max) )?(params|metrics|tags)\.(.+)$/s.exec(id);
   if (!found) return null;
@@ -61,13 +64,10 @@ export function columnOf(id: string): Column | null {
   if (entity === "metrics") return metric(id, key, extreme, order);
   const of = (run: Run): string => (entity === "params" ? run.params[key] : run.tags[key]) ?? "";
   return {
-    id, title: key, kind: entity === "params" ? "param" : "tag", width: Math.min(140, Math.max(72, 20 + key.length * 7)), numeric: false, order,
-    cell: (run) => <span title={of(run)} class={isNumber(of(run)) ? "number" : ""}>{shown(of(run))}</span>, text: of,
+    id, title: key, kind: entity === "params" ? "param" : "tag", width: Math.min(140, Math.max(72, 20 + key.length * 7)), order,
+    numeric: entity === "params" && numeric?.has(key) === true,
+    cell: (run) => <span title={of(run)}>{shown(of(run))}</span>, text: of,
   };
-}
-
-function isNumber(text: string): boolean {
-  return text !== "" && !Number.isNaN(Number(text));
 }
 
 function metric(id: string, key: string, extreme: "min" | "max" | undefined, order: string): Column {
@@ -88,11 +88,14 @@ const [JUDGED, PARAMS, METRICS] = [4, 6, 6];
 export function defaults(keys: { params: string[]; metrics: string[] }, everywhere: boolean): string[] {
   const judged = keys.metrics.filter(isJudged).slice(0, JUDGED);
   const others = keys.metrics.filter((key) => !judged.includes(key)).slice(0, METRICS - judged.length);
+  const when = ["started", "duration", ...(everywhere ? ["experiment"] : [])];
+  const isNarrow = innerWidth < NARROW; // there is room for two columns beside the name
   return [
-    "status", "started", "duration", ...(everywhere ? ["experiment"] : []),
+    "status", ...(isNarrow ? [] : when),
     ...judged.map((key) => `metrics.${key}`),
     ...keys.params.slice(0, PARAMS).map((key) => `params.${key}`),
     ...others.map((key) => `metrics.${key}`),
+    ...(isNarrow ? when : []),
   ];
 }
 

@@ -13,8 +13,8 @@ import { hasAll, keysIn, type Sweep } from "./sweep";
 import { SweepChart, type Size } from "./sweepchart";
 import { Menu, useHeld } from "./ui";
 
-/** Of the chart: what the window leaves, as far as lines are still told apart. */
-const HEIGHT = Math.min(900, Math.max(420, innerHeight - 270));
+/** Pixels: higher, and the eye no longer follows a line. */
+const MOST_HEIGHT = 900;
 const MOST_AXES = 8;
 const MOST_CHARTED = 200;
 
@@ -53,7 +53,7 @@ export function Parallel({ sweep, metrics, loading }: Props): JSX.Element {
       </div>
       {axes.length > 0 ? (
         <SweepChart
-          name="parallel-coordinates" label={`Parallel coordinates of ${plural(sweep.size, "run")}`} height={HEIGHT} paint={paint} mark={mark}
+          name="parallel-coordinates" label={`Parallel coordinates of ${plural(sweep.size, "run")}`} most={MOST_HEIGHT} paint={paint} mark={mark}
           svg={(size) => svgOf(size, axes, drawn, kin)}
           axes={(size) => axes.map((axis, at) => <AxisMarks key={axis.id} axis={axis} at={at} of={axes.length} size={size} kept={kept.get(axis.id)} near={near} onKeep={(range) => onKeep(axis, range)} />)}
           onMove={(x, y, size) => setNear(lineNear(axes, kin, size, x, y))} onLeave={() => setNear(-1)}

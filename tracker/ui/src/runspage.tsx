@@ -88,7 +88,7 @@ function useColumns(keys: Keys | null, everywhere: boolean): Column[] {
   const wanted = list("col").join("\n");
   return useMemo(() => {
     const ids = wanted ? wanted.split("\n") : defaults(keys ?? { params: [], metrics: [] }, everywhere);
-    return ids.flatMap((id) => columnOf(id) ?? []);
+    return ids.flatMap((id) => columnOf(id, keys?.numeric) ?? []);
   }, [wanted, keys, everywhere]);
 }
 
@@ -119,7 +119,8 @@ function learn(experiment: string, setKeys: (keys: Keys) => void, setEmpty: (emp
 
 function joined(some: Keys, more: Keys): Keys {
   const both = (a: string[], b: string[]): string[] => [...new Set([...a, ...b])];
-  return { params: both(some.params, more.params), metrics: both(some.metrics, more.metrics), tags: both(some.tags, more.tags) };
+  const numeric = new Set(both([...some.numeric], [...more.numeric]).filter((key) => [some, more].every((one) => one.numeric.has(key) || !one.params.includes(key))));
+  return { numeric, params: both(some.params, more.params), metrics: both(some.metrics, more.metrics), tags: both(some.tags, more.tags) };
 }
 
 function live(table: Table, query: () => Parameters<Table["load"]>[0], relearn: () => void): () => void {

@@ -11,7 +11,7 @@ import { hasAll, keysIn, type Sweep } from "./sweep";
 import { SweepChart, type Size } from "./sweepchart";
 import { useHeld } from "./ui";
 
-const HEIGHT = Math.min(800, Math.max(420, innerHeight - 270));
+const MOST_HEIGHT = 800;
 const RANKED = 40;
 const MOST_METRICS = 300;
 
@@ -49,7 +49,7 @@ export function Scatter({ sweep, metrics, loading }: Props): JSX.Element {
           <span class="quiet">{plural(dots.runs.length, "run")}</span>
         </div>
         <SweepChart
-          name={`${y.title}-against-${x.title}`} label={`${y.title} against ${x.title}`} height={HEIGHT} paint={paint} mark={mark}
+          name={`${y.title}-against-${x.title}`} label={`${y.title} against ${x.title}`} most={MOST_HEIGHT} paint={paint} mark={mark}
           svg={(size) => svgOf(size, x, y, dots)} axes={(size) => <Axes size={size} x={x} y={y} />}
           onMove={(left, top, size) => setNear(dotNear(x, dots, size, left, top))} onLeave={() => setNear(-1)}
           onPick={() => run >= 0 && go(href(`/runs/${sweep.id(run)}`))}

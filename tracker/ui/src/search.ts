@@ -37,8 +37,14 @@ export function both(...filters: string[]): string {
 
 export interface Keys {
   params: string[];
+  /** Of these the ones that have no value but numbers. */
+  numeric: Set<string>;
   metrics: string[];
   tags: string[];
+}
+
+function isNumber(text: string): boolean {
+  return text.trim() !== "" && !Number.isNaN(Number(text));
 }
 
 const HIDDEN_TAGS = /^(stepwell|mlflow)\./;
@@ -57,6 +63,7 @@ export function keysOf(runs: Run[]): Keys {
   const varied = [...params].sort(([a, x], [b, y]) => Number(y.size > 1) - Number(x.size > 1) || collate(a, b));
   return {
     params: varied.map(([key]) => key),
+    numeric: new Set(varied.flatMap(([key, values]) => ([...values].every(isNumber) ? [key] : []))),
     metrics: byInterest([...metrics]),
     tags: [...tags].sort(),
   };

@@ -16,7 +16,8 @@ type Painter = (pen: CanvasRenderingContext2D, size: Size) => void;
 interface Props {
   name: string;
   label: string;
-  height: number;
+  /** The chart is as high as the window leaves, up to this. */
+  most: number;
   /** In CSS pixels.  Another function is another drawing. */
   paint: Painter;
   /** What is pointed at, above everything else. */
@@ -29,18 +30,26 @@ interface Props {
   onPick: () => void;
 }
 
-export function SweepChart({ name, label, height, paint, mark, svg, axes, onMove, onLeave, onPick }: Props): JSX.Element {
+export function SweepChart({ name, label, most, paint, mark, svg, axes, onMove, onLeave, onPick }: Props): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
+  const measure = (): void => {
+    const found = { width: box.current!.clientWidth, height: heightOf(box.current!, most) };
+    setSize((now) => (now.width === found.width && now.height === found.height ? now : found));
+  };
   const below = useRef<HTMLCanvasElement>(null);
   const above = useRef<HTMLCanvasElement>(null);
-  const [width, setWidth] = useState(0);
-  const size = { width, height };
-  useLayoutEffect(() => setWidth(box.current!.clientWidth), []);
+  const [size, setSize] = useState<Size>({ width: 0, height: LEAST });
+  const { width, height } = size;
   useEffect(() => {
-    const sized = new ResizeObserver(() => setWidth(box.current!.clientWidth));
+    const sized = new ResizeObserver(measure);
     sized.observe(box.current!);
-    return () => sized.disconnect();
+    addEventListener("resize", measure);
+    return () => {
+      sized.disconnect();
+      removeEventListener("resize", measure);
+    };
   }, []);
+  useLayoutEffect(measure, []);
   useLayoutEffect(() => {
     if (width) paint(penOf(below.current!, size), size);
   }, [paint, width, height]);
@@ -66,6 +75,16 @@ export function SweepChart({ name, label, height, paint, mark, svg, axes, onMove
       </Menu>
     </div>
   );
+}
+
+const LEAST = 420;
+/** Pixels below a chart: the line that reads what is pointed at, and margins. */
+const BELOW = 46;
+
+/** What the window leaves below the place where the chart begins. */
+function heightOf(box: HTMLElement, most: number): number {
+  const top = box.getBoundingClientRect().top + (box.closest("main")?.scrollTop ?? 0);
+  return Math.round(Math.min(most, Math.max(LEAST, innerHeight - top - BELOW)));
 }
 
 /** A clean canvas of this size, drawn in CSS pixels. */
