@@ -266,9 +266,12 @@ class _Tenant:
     async def _chunks(self, numbers: list[int], place: dict[str, object]) -> list[Points]:
         parts = []
         for number in numbers:
-            row = (await self._reader.fetch(sql.whole_chunk, (number,)))[0]
-            count, *ends, summary, data = row
             here = {**place, "chunk": number}
+            rows = await self._reader.fetch(sql.whole_chunk, (number,))
+            if not rows:  # what lists the chunks is an index, which may be damaged by itself
+                self.problem("it is listed and not there", **here)
+                continue
+            count, *ends, summary, data = rows[0]
             try:
                 points = decode_chunk(data)
             except Corrupt as error:

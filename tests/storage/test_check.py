@@ -1,6 +1,7 @@
 """verify finds every kind of damage, names its place, and finds nothing where nothing is wrong."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,21 @@ async def test_statistics_that_disagree_with_the_points_are_found(file, data, co
 async def test_a_lost_chunk_is_found(file: Path, data: Path):
     change(file, "delete from chunk where id = (select min(id) from chunk)")
     assert any("count" in problem for problem in (await verify(data)).problems)
+
+
+async def test_a_chunk_that_an_index_lists_and_its_table_lacks_is_found(file: Path, data: Path):
+    """The index is taken away while the chunk is deleted, and put back."""
+    index = "from sqlite_master where name = 'chunk_by_series'"
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("pragma writable_schema = on")
+        row = connection.execute(f"select * {index}").fetchone()
+        connection.execute(f"delete {index}")
+    change(file, "delete from chunk where id = (select min(id) from chunk)")
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("pragma writable_schema = on")
+        connection.execute("insert into sqlite_master values (?, ?, ?, ?, ?)", row)
+    problems = (await verify(data)).problems
+    assert any(f"run {RUN}, series loss, chunk 1: it is listed" in one for one in problems)
 
 
 async def test_a_lost_series_row_is_found(file: Path, data: Path):
