@@ -10,6 +10,8 @@ import { go, href, list, ROOT, set } from "./route";
 import { copy, Dialog, say, sayError } from "./ui";
 import type { Run } from "./wire";
 
+type Act = (id: string) => Promise<unknown>;
+
 interface Props {
   chosen: Map<string, Run>;
   onDone: () => void;
@@ -31,10 +33,10 @@ export function BulkBar({ chosen, onDone, tenant }: Props): JSX.Element | null {
   if (!runs.length) return null;
   const ids = runs.map((run) => run.run_id);
   const gone = runs.filter((run) => run.lifecycle === "deleted");
-  const all = async (what: string, some: Run[], act: (id: string) => Promise<unknown>): Promise<void> => {
+  const all = async (what: string, some: Run[], act: Act, undo?: () => void): Promise<void> => {
     try {
       await pooled(some.map((run) => run.run_id), AT_ONCE, act);
-      say(`${what} ${plural(some.length, "run")}`);
+      say(`${what} ${plural(some.length, "run")}`, undo);
     } catch (error) {
       sayError(error);
     }
@@ -50,7 +52,7 @@ export function BulkBar({ chosen, onDone, tenant }: Props): JSX.Element | null {
       {runs.length > 1 && <button type="button" title="Parameters that differ between them, and their last values" onClick={() => compare({ tab: "params" })}>Differences</button>}
       <button type="button" disabled={hidden.length > MOST_HIDDEN} title={hidden.length > MOST_HIDDEN ? `At most ${MOST_HIDDEN}: a filter hides any number` : "Leave them out of this view"} onClick={() => set({ hide: hidden })}>Hide</button>
       <button type="button" onClick={() => setTagging(true)}>Tag…</button>
-      {active.length > 0 && <button type="button" onClick={() => void all("Deleted", active, api.deleteRun)}>Delete</button>}
+      {active.length > 0 && <button type="button" onClick={() => void all("Deleted", active, api.deleteRun, () => void all("Restored", active, api.restoreRun))}>Delete</button>}
       {gone.length > 0 && <button type="button" onClick={() => void all("Restored", gone, api.restoreRun)}>Restore</button>}
       <button type="button" onClick={() => void copy(pythonOf(ids, tenant), "Copied the Python lines")}>Copy Python</button>
       <button type="button" class="link" onClick={onDone}>Clear</button>

@@ -7,13 +7,21 @@ import { colorOf, dashOf } from "./colors";
 import { now } from "./live";
 import type { Run } from "./wire";
 
-export const toast = signal("");
-let toastTimer = 0;
+interface Said {
+  text: string;
+  undo?: (() => void) | undefined;
+}
 
-export function say(text: string): void {
-  toast.value = text;
+const NOTHING: Said = { text: "" };
+const toast = signal(NOTHING);
+let toastTimer = 0;
+const [SHOWN_MS, UNDOABLE_MS] = [4_000, 10_000];
+
+/** For some seconds, with a button where it can be undone. */
+export function say(text: string, undo?: () => void): void {
+  toast.value = { text, undo };
   clearTimeout(toastTimer);
-  toastTimer = window.setTimeout(() => (toast.value = ""), 4000);
+  toastTimer = window.setTimeout(() => (toast.value = NOTHING), undo ? UNDOABLE_MS : SHOWN_MS);
 }
 
 export function sayError(error: unknown): void {
@@ -137,7 +145,13 @@ export function Editable({ value, label, onSave, multiline, placeholder }: Edita
 }
 
 export function Toast(): JSX.Element {
-  return <div class="toast" role="status" aria-live="polite" data-shown={toast.value !== ""}>{toast.value}</div>;
+  const { text, undo } = toast.value;
+  return (
+    <div class="toast" role="status" aria-live="polite" data-shown={text !== ""}>
+      {text}
+      {undo && <button type="button" class="link" onClick={() => { toast.value = NOTHING; undo(); }}>Undo</button>}
+    </div>
+  );
 }
 
 interface DialogProps {
