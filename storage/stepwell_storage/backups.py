@@ -35,6 +35,7 @@ from stepwell_storage.errors import (
     Unsupported,
 )
 from stepwell_storage.migrations import VERSION, too_new
+from stepwell_storage.presence import refuse_unfit
 from stepwell_storage.seals import seal, seal_of
 from stepwell_storage.sqlite import SQLITE_ERRORS, translate
 
@@ -157,8 +158,9 @@ def copy_artifacts(source: Path, target: Path, owners: Owners, note: Note) -> No
 def copy_database(source: Path, target: Path) -> None:
     """One snapshot of a database, which may be in use, to a new file, synced.
 
-    Raises Corrupt, Full and Unsupported.
+    Raises Corrupt, Full, Unreadable and Unsupported.
     """
+    refuse_unfit(source.parent)
     try:
         with (
             closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as reader,

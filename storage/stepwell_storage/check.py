@@ -26,6 +26,7 @@ from stepwell_storage.leftovers import Owners, ownerless, owners
 from stepwell_storage.payloads import Journaled, decode as decode_row
 from stepwell_storage.places import place
 from stepwell_storage.points import NAN_BITS, Points, merge, to_ordered
+from stepwell_storage.presence import unfit
 from stepwell_storage.records import Position
 from stepwell_storage.seals import check_seals
 from stepwell_storage.shapes import changed
@@ -74,7 +75,7 @@ async def verify(
         findings.add(f"{data} is no data directory: it has no folder 'tenants'")
         return findings
     for folder in sorted((data / "tenants").iterdir()):
-        if is_tenant_name(folder.name) and folder.is_dir():
+        if is_tenant_name(folder.name):
             findings.tenants += 1
             try:
                 await verify_tenant(folder, findings)
@@ -85,6 +86,9 @@ async def verify(
 
 async def verify_tenant(folder: Path, findings: Findings) -> None:
     """Check one tenant's folder."""
+    if wrong := unfit(folder):
+        findings.add(f"tenant {folder.name}: {wrong}")
+        return
     path = folder / "tenant.db"
     if not path.exists():
         findings.add(f"tenant {folder.name}: its file tenant.db is missing")
@@ -92,9 +96,9 @@ async def verify_tenant(folder: Path, findings: Findings) -> None:
     if not path.stat().st_size:
         findings.add(f"tenant {folder.name}: its file tenant.db is empty")
         return
-    for wrong in (_shortage(path), await asyncio.to_thread(damage, _log_of(path)), _lost(folder)):
-        if wrong:
-            findings.add(f"tenant {folder.name}: {wrong}")
+    for told in (_shortage(path), await asyncio.to_thread(damage, _log_of(path)), _lost(folder)):
+        if told:
+            findings.add(f"tenant {folder.name}: {told}")
     files = await asyncio.to_thread(owners, folder)
     try:
         async with _current(path) as reader:

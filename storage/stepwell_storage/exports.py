@@ -6,7 +6,6 @@ compacted or not.  Nothing is taken from the statistics, which may be behind.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from stepwell_storage.models import hydrate
 from stepwell_storage.names import pages
 from stepwell_storage.payloads import decode as decode_row
 from stepwell_storage.points import Points, merge
+from stepwell_storage.presence import refuse_unfit
 from stepwell_storage.records import (
     Experiment,
     Model,
@@ -50,6 +50,7 @@ async def opened(data: Path, tenant: str) -> AsyncIterator[tuple[Reader, Path]]:
     folder = data / "tenants" / tenant.lower()
     if not (folder / "tenant.db").is_file():
         raise NotFound(f"{data} has no tenant {tenant}")
+    refuse_unfit(folder)
     try:
         lock = take_lock(data / "lock")
     except Unsupported:  # a server has it open
@@ -64,7 +65,7 @@ async def opened(data: Path, tenant: str) -> AsyncIterator[tuple[Reader, Path]]:
         finally:
             await database.close()
     finally:
-        os.close(lock)
+        lock.close()
 
 
 class StoredRun(NamedTuple):

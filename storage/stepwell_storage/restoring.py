@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import shutil
 from pathlib import Path
@@ -53,7 +52,7 @@ async def restore(
         for name in wanted:
             await _restore(source, name, tenants, replace=replace, damaged=damaged, step=step)
     finally:
-        os.close(lock)
+        lock.close()
     return wanted
 
 

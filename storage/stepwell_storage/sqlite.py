@@ -31,6 +31,7 @@ import aiosqlite
 from stepwell_storage import migrations
 from stepwell_storage.database import Bind, Reader
 from stepwell_storage.errors import Busy, Closed, Corrupt, Full, StorageError, Unreadable
+from stepwell_storage.presence import Place, refuse_unfit
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 _PROBED_BYTES = 1024 * 1024
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _VALUES = re.compile(r"(.*\bvalues )(\([^()]*\))([^?]*)", re.DOTALL)
+_NO_TABLE = ("no such table", "no such column", "no such view")
+"""Each statement is tried by the tests: what it names was there."""
 _NO_UTF8 = "Could not decode to UTF-8"
 _MAX_FOLD = 6
 """Rows are inserted by 64, 32, ... 1: few statements, so that their preparation is remembered."""
@@ -96,6 +99,8 @@ def translate(error: Exception, path: object, *, reading: bool = False) -> Stora
     if code in _DAMAGED and _refuses_reads(path):
         return Unreadable("the disk cannot be read now")
     if code in _DAMAGED:
+        return Corrupt(str(error), file=path)
+    if str(error).startswith(_NO_TABLE):
         return Corrupt(str(error), file=path)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Busy(f"the database is busy: {error}")
@@ -258,6 +263,7 @@ class Sqlite:
 
     def __init__(self, path: Path | None, writer: _Connection) -> None:
         self._path = path
+        self._place = Place(path) if path else None
         self._writer = writer
         self._idle: list[_Connection] = []
         self._readers = asyncio.Semaphore(MAX_READERS if path else 1)
@@ -285,6 +291,8 @@ class Sqlite:
         self._writer.begin("begin immediate")
         try:
             yield self._writer
+            if self._place:
+                self._place.require()
             await self._writer.execute("commit")
         except BaseException:
             with contextlib.suppress(StorageError):
@@ -326,8 +334,9 @@ class Sqlite:
         await reader.close()
 
     def has_room(self) -> bool:
-        if self._path is None:
+        if self._path is None or self._place is None:
             return True
+        self._place.require()
         disk = os.statvfs(self._path.parent)
         reserve = min(_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // _RESERVE_SHARE)
         return disk.f_bavail * disk.f_frsize > reserve
@@ -364,6 +373,7 @@ class Sqlite:
 @contextlib.asynccontextmanager
 async def read_only(path: Path) -> AsyncIterator[Reader]:
     """A snapshot of a file that another process has open for writing."""
+    refuse_unfit(path.parent)
     connection = await _read_connection(path)
     try:
         connection.begin("begin")
@@ -374,6 +384,8 @@ async def read_only(path: Path) -> AsyncIterator[Reader]:
 
 async def _migrate(writer: _Connection, path: Path | None) -> None:
     version = (await writer.fetch("pragma user_version"))[0][0]
+    if not version and await writer.fetch("select 1 from sqlite_schema"):
+        raise Corrupt("the file is a database of another program", file=path)
     for script in migrations.scripts(version, _DIALECT, path):
         await writer.script(script)
 

@@ -62,7 +62,7 @@ def is_tenant_name(name: str) -> bool:
 class Store:
     """One data directory.  Made by :meth:`open`."""
 
-    def __init__(self, data: Path, lock: int, options: Options) -> None:
+    def __init__(self, data: Path, lock: "Lock", options: Options) -> None:
         self.data = data
         self._lock = lock
         self._options = options
@@ -87,7 +87,7 @@ class Store:
             store = cls(data, lock, options or Options())
             store._names = await asyncio.to_thread(_settle, data / "tenants")
         except BaseException:
-            os.close(lock)
+            lock.close()
             raise
         if store._options.compact:
             store._housekeeping.start()
@@ -102,7 +102,7 @@ class Store:
         await self._housekeeping.close()
         await self._disposal.close()
         await asyncio.gather(*(self._shut(name) for name in list(self._tenants)))
-        os.close(self._lock)
+        self._lock.close()
 
     async def compact(self, name: str) -> None:
         """Compact everything that a tenant's journal holds, and give freed pages back."""
@@ -326,17 +326,45 @@ def _burn(tenants: Path, name: str) -> None:
     shutil.rmtree(trash, ignore_errors=True)
 
 
-def take_lock(path: Path) -> int:
+class Lock:
+    """A data directory that is ours until :meth:`close`, or until the process ends."""
+
+    def __init__(self, descriptors: list[int]) -> None:
+        self._descriptors = descriptors
+
+    def close(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+def take_lock(path: Path) -> Lock:
+    """Lock that file, made as needed, and its folder: the file may be removed under us.
+
+    Raises Unsupported when another process has either.
+    """
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    taken = Lock([lock])
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        taken = Lock([lock, folder])
+        _lock_folder(folder)
     except OSError as error:
         owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
-        os.close(lock)
+        taken.close()
         raise Unsupported(
             f"{path.parent} belongs to another server (process {owner or 'unknown'}); "
             "stop that one, or choose another data directory"
         ) from error
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock
+    return taken
+
+
+def _lock_folder(folder: int) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:  # some network file systems lock no folders
+        logger.info("the data directory itself cannot be locked: %s", error)

@@ -30,6 +30,7 @@ from stepwell_storage.imports import Imports
 from stepwell_storage.journal import LogJob
 from stepwell_storage.models import Models
 from stepwell_storage.points import Points
+from stepwell_storage.presence import refuse_unfit
 from stepwell_storage.purges import Purges
 from stepwell_storage.records import (
     Ack,
@@ -96,6 +97,7 @@ class Tenant:
         """Open the tenant in ``folder``, made as needed; None is an empty one in memory."""
         with disk_errors():
             if folder is not None:
+                refuse_unfit(folder)
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 _refuse_lost(folder)
                 await asyncio.to_thread(keep_damaged, folder / "tenant.db-wal")

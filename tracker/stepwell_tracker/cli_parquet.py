@@ -84,7 +84,7 @@ async def _import(source: Source, data: Path) -> bool:
 
             return await import_parquet(source, tenants, source.tenant, step)
     finally:
-        os.close(lock)
+        lock.close()
 
 
 def _require_library() -> None:

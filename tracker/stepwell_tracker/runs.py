@@ -191,11 +191,14 @@ async def update_run(request: Request) -> wire.Run:
 async def delete_run(request: Request) -> wire.Run:
     """Delete a run; it can be restored, unless it is purged: deleted for good."""
     query: DeleteQuery = request.query
-    change = RunChange(lifecycle="deleted")
-    run = await request.tenant.change_run(request.run_id, change)
-    if query.purge:
-        await request.tenant.purges.run(request.run_id)
-    return views.run(run)
+    if not query.purge:
+        change = RunChange(lifecycle="deleted")
+        return views.run(await request.tenant.change_run(request.run_id, change))
+    gone = await request.tenant.run(request.run_id)
+    await request.tenant.purges.run(
+        request.run_id
+    )  # at once: a crash leaves it whole, or not at all
+    return views.run(replace(gone, lifecycle="deleted"))
 
 
 async def restore_run(request: Request) -> wire.Run:
