@@ -151,8 +151,17 @@ class Source:
     def of_key(self) -> Sql:
         """That it is the row of any run."""
         if self.entity == "metrics":
-            return Sql(f"{self.alias}.id between ? and ?", places_of(self.key))
+            return self.by_run()
         return Sql(f"{self.alias}.key = ?", (self.key,))  # what the indexes by value begin with
+
+    def by_run(self) -> Sql:
+        """The same, in the order of the runs."""
+        return Sql(f"{self.alias}.id between ? and ?", places_of(self.key))
+
+    def beside(self, other: "Source") -> Sql:
+        """That it is the row of the same run as ``other``."""
+        apart = place(self.key, 0) - place(other.key, 0)
+        return Sql(f"{self.alias}.id = {other.alias}.id + ?", (apart,))
 
     def run_is(self) -> Sql:
         """That ``r`` is the run of its row."""

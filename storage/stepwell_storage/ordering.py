@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from stepwell_storage import ranges
 from stepwell_storage.database import Bind
 from stepwell_storage.errors import BadCursor, Invalid
-from stepwell_storage.fields import Operand, Sources, Sql, attribute, operand
+from stepwell_storage.fields import Operand, Source, Sources, Sql, attribute, operand
 from stepwell_storage.filters import parse_order
 
 TEXT_CHARS: Final = 250
@@ -27,12 +27,14 @@ _Part = tuple[Sql, Type, bool]
 
 
 class Column(NamedTuple):
-    """One column of the order, never null.  ``name`` is what the statement calls it."""
+    """One column of the order, never null.  ``name`` is what the statement calls it; ``of`` is the
+    row that it is a number of, where runs that have this row come before those that do not."""
 
     name: str
     sql: Sql
     type: Type
     descending: bool = False
+    of: Source | None = None
 
 
 RUN_ID: Final = Column("run_id", Sql("r.run_id"), str)
@@ -78,7 +80,13 @@ def of_item(of: Operand, first: int, *, descending: bool) -> list[Column]:
     is_metric = of.meaning == "double" and of.text is None
     parts = [_metric(of, descending)] if is_metric else _parts(of)
     return [
-        Column(f"k{first + number}", sql, kind, descending and not is_rank)
+        Column(
+            f"k{first + number}",
+            sql,
+            kind,
+            descending and not is_rank,
+            of.source if is_metric else None,
+        )
         for number, (sql, kind, is_rank) in enumerate(parts)
     ]
 

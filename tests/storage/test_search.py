@@ -8,15 +8,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from stepwell.ids import new_run_id
 from stepwell_storage import cursors, plan
 from stepwell_storage.errors import BadCursor, Invalid
-from stepwell_storage.records import Batch, RunQuery
+from stepwell_storage.records import Batch, RunChange, RunQuery
 from stepwell_storage.tenant import Tenant
-from tests.storage.conftest import batch
+from tests.storage.conftest import batch, new_run
 from tests.storage.naive_filters import NUMBER_ATTRIBUTES, TEXT_ATTRIBUTES, as_number, metric
 from tests.storage.run_sets import (
     METRICS,
@@ -108,21 +110,62 @@ ITEMS: st.SearchStrategy[Item] = st.one_of(
     ),
 )  # fmt: skip
 ORDERS = st.lists(ITEMS, min_size=1, max_size=3, unique_by=lambda item: item[:3])
-FILTERS = ["", "metrics.loss is not null", "params.lr is not null or tags.team is null"]
+FILTERS: dict[str, Callable[[Logged], bool]] = {
+    "": lambda run: True,
+    "metrics.loss is not null": lambda run: "loss" in run.metrics,
+    "metrics.loss is not null and params.lr is not null": lambda run: (
+        "loss" in run.metrics and "lr" in run.params
+    ),
+    "params.lr is not null or tags.team is null": lambda run: (
+        "lr" in run.params or "team" not in run.tags
+    ),
+}
 
 
-@settings(max_examples=150, deadline=None)
-@given(items=ORDERS, limit=st.integers(1, 40), filter=st.sampled_from(FILTERS), total=st.booleans())
+@settings(max_examples=200, deadline=None)
+@given(
+    items=ORDERS,
+    limit=st.integers(1, 40),
+    filter=st.sampled_from(list(FILTERS)),
+    total=st.booleans(),
+    lifecycle=st.sampled_from(["all", "active"]),
+)
 def test_pages_by_cursor_give_every_run_once_and_in_order(
-    run_set: RunSet, items: list[Item], limit: int, filter: str, total: bool
+    run_set: RunSet, items: list[Item], limit: int, filter: str, total: bool, lifecycle: str
 ) -> None:
+    query = {"limit": limit, "filter": filter, "total": total, "lifecycle": lifecycle}
+    follow(run_set, items, query)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    items=ORDERS,
+    limit=st.integers(1, 4),
+    filter=st.sampled_from(list(FILTERS)),
+    lifecycle=st.sampled_from(["all", "active"]),
+    sample=st.sampled_from([(1, 1), (1, 4), (1, 9)]),
+)
+def test_pages_by_a_sample_give_every_run_once_and_in_order(
+    run_set: RunSet,
+    items: list[Item],
+    limit: int,
+    filter: str,
+    lifecycle: str,
+    sample: tuple[int, int],
+) -> None:
+    """With bounds that take so few runs for enough."""
+    with mock.patch.multiple(plan, _SAMPLE=sample[0], _MIN_SAMPLE=sample[1]):
+        query = {"limit": limit, "filter": filter, "total": True, "lifecycle": lifecycle}
+        follow(run_set, items, query)
+
+
+def follow(run_set: RunSet, items: list[Item], query: dict[str, Any]) -> None:
+    """Page by page, from the first to the last."""
     runs, reader = run_set
-    if "loss" in filter:
-        runs = [run for run in runs if "loss" in run.metrics]
-    elif filter:
-        runs = [run for run in runs if "lr" in run.params or "team" not in run.tags]
-    query = {"order_by": tuple(map(written, items)), "limit": limit, "filter": filter}
-    query |= {"lifecycle": "all", "total": total}
+    limit, total = query["limit"], query["total"]
+    holds = FILTERS[query["filter"]]
+    runs = [r for r in runs if holds(r) and query["lifecycle"] in (r.lifecycle, "all")]
+    query["order_by"] = tuple(map(written, items))
     found: list[str] = []
     cursor = None
     while len(found) <= len(runs):
@@ -315,6 +358,25 @@ def test_a_tenant_whose_runs_are_gone_for_good_is_searched_like_an_empty_one(
         for order in ("start_time desc", "metrics.loss"):
             page = reader.find(filter=filter, order_by=(order,))
             assert (page.runs, page.total, page.next_cursor) == ([], 0, None)
+
+
+async def test_runs_that_are_gone_while_rows_of_theirs_are_there_are_not_counted(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_WINDOW", 1)
+    names = [new_run_id("acme") for _ in range(6)]
+    for number, run_id in enumerate(names):
+        await tenant.create_run(new_run(run_id, params={"lr": "1"}))
+        await tenant.log(run_id, batch("loss", [0], value=float(number)))
+    await tenant.change_run(names[0], RunChange(lifecycle="deleted"))
+    await tenant.purges.run(names[1])
+    filter = "metrics.loss < 5 and params.lr = '1'"
+    for lifecycle, expected in (("active", names[2:5]), ("all", [names[0], *names[2:5]])):
+        for limit in (2, 50):  # the total is counted by itself, or with the page
+            page = await tenant.search(RunQuery(filter=filter, lifecycle=lifecycle, limit=limit))
+            assert len(page.runs) == min(limit, len(expected))
+            assert {run.run_id for run in page.runs} <= set(expected)
+            assert page.total == len(expected)
 
 
 def test_beyond_the_last_page_the_total_is_still_right(run_set: RunSet) -> None:
