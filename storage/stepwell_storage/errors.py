@@ -15,6 +15,9 @@ StorageError
 └── Closed          the store or tenant was closed
 """
 
+import contextlib
+from collections.abc import Iterator
+
 
 class StorageError(Exception):
     """Anything that storage raises on purpose."""
@@ -90,3 +93,13 @@ class Unsupported(StorageError):
 
 class Closed(StorageError):
     """The store or tenant was closed."""
+
+
+@contextlib.contextmanager
+def contradictions(**place: object) -> Iterator[None]:
+    """What Python raises over rows that do not belong together, as damage of that place."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise Corrupt(f"what is stored contradicts itself: {found}", **place) from error

@@ -177,3 +177,21 @@ where not exists (select 1 from model_version v where v.registered_model = a.reg
 -- version_to_come: registered model {0} has a version {2} and would number the next one {1}
 select m.name, m.next_version, max(v.version) from registered_model m
 join model_version v on v.registered_model = m.id group by m.id, m.name, m.next_version having max(v.version) >= m.next_version;
+
+-- stop_of_run: run {0} is said to have been asked to stop {1} times
+select run_id, stop_requested from run where stop_requested not in (0, 1);
+
+-- status_of_model: model {0} has the status {1}, which there is not
+select model_id, status from model where status not in ('pending', 'ready', 'failed');
+
+-- stage_of_version: version {1} of registered model row {0} has the stage {2}, which there is not
+select registered_model, version, stage from model_version where stage not in ('None', 'Staging', 'Production', 'Archived');
+
+-- kind_of_model_use: run row {0} uses model {1} as {2}, which there is not
+select run, model_id, kind from model_use where kind not in ('input', 'output');
+
+-- time_of_deletion: run {0} was deleted at {1} ms, which is before 2000 or after 2126
+select run_id, deleted_at from run where deleted_at is not null and deleted_at not between 946684800000 and 4922899200000;
+
+-- time_of_purge: run {0} was purged at {1} ms, which is before 2000 or after 2126
+select run_id, purged_at from purged where purged_at not between 946684800000 and 4922899200000;

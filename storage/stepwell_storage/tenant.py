@@ -23,6 +23,7 @@ from stepwell_storage.errors import (
     Purged,
     StorageError,
     Unreadable,
+    contradictions,
 )
 from stepwell_storage.events import Events
 from stepwell_storage.folders import disk_errors
@@ -104,7 +105,8 @@ class Tenant:
             database = await Sqlite.open(folder / "tenant.db" if folder else None)
         writer = Writer(name, database, Events(), max_journal_bytes, gauge.meters)
         try:
-            await writer.recover()
+            with contradictions(file=folder):
+                await writer.recover()
             tenant = cls(name, folder, database, writer)
             if folder is not None:
                 await tenant.purges.load()
@@ -152,7 +154,8 @@ class Tenant:
                 await self.settle()
         self.read_at = time.monotonic()
         async with self._database.snapshot() as reader:
-            yield reader
+            with contradictions(tenant=self.name):
+                yield reader
 
     @contextlib.asynccontextmanager
     async def whole(self, timeout_s: float = 86_400.0) -> AsyncIterator[Reader]:

@@ -193,7 +193,7 @@ async def test_a_spoiled_file_is_found_and_costs_its_tenant_alone(
         ("insert into dataset_use values (1, 44)", "dataset row 44"),
         ("insert into dataset values (1, 77, 'a', 'b', 'c', 'd', null, null)", "experiment 77"),
         ("insert into model_use values (55, 'input', 'm', 0)", "run row 55"),
-        ("insert into purged values ('x', 1, 1)", ""),
+        ("insert into purged values ('x', 1, 1795000000000)", ""),
         ("insert into purged select run_id, null, 1 from run limit 1", "was deleted for good"),
         ("update counter set next = 1 where name = 'chunk'", "next number of a chunk is 1"),
         ("update meta set value = 999999 where name = 'counted'", "rows up to 999999 are said"),
