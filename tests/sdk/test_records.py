@@ -1,7 +1,11 @@
 """Frames: cut at every byte, flipped at every byte, nothing wrong is ever believed."""
 
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import get_args
+from zlib import crc32
 
 import pytest
 from hypothesis import given, strategies as st
@@ -138,3 +142,40 @@ def test_a_kind_of_record_once_written_keeps_its_name_and_place():
     assert frame(Tags({"a": "b"})) == bytes.fromhex("0b000000") + frame(Tags({"a": "b"}))[4:8] + (
         b"\x92\xa4tags\x81\xa1a\xa1b"
     )
+
+
+def test_rows_are_framed_without_letting_go_of_the_interpreter():
+    """A logging call does this: another thread that computes would have it for 5 ms or more."""
+    turns = 0
+    over = threading.Event()
+
+    def compute() -> None:
+        nonlocal turns
+        while not over.is_set():
+            turns += 1
+            time.sleep(0)
+
+    rows = bytes(range(250)) * 4 * 160  # as many as memory may hold of three metrics a step
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(10)  # nobody is made to let go
+    other = threading.Thread(target=compute)
+    try:
+        other.start()
+        time.sleep(0.01)
+        before = turns
+        framed = [frame_of_rows(("a", "b", "c"), rows) for _ in range(100)]
+        during = turns - before
+    finally:
+        over.set()
+        sys.setswitchinterval(interval)
+        other.join()
+    assert during == 0
+    assert before > 0
+    assert parse(b"".join(framed[0])).records == [Points(("a", "b", "c"), rows)]
+
+
+@pytest.mark.parametrize("size", [0, 5_119, 5_120, 5_121, 1_100_000])
+def test_rows_of_any_length_have_the_checksum_of_all_of_them(size: int):
+    head, rows = frame_of_rows(("a",), bytes(range(256)) * (size // 256) + b"x" * (size % 256))
+    start = head[FRAME.size :]
+    assert FRAME.unpack_from(head) == (len(start) + size, crc32(rows, crc32(start)))
