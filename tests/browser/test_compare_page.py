@@ -43,13 +43,13 @@ def test_a_run_cannot_be_laid_over_the_best(site, page):
 
 def test_a_run_changes_its_colour_between_pages(chosen):
     row = chosen.locator(".legend li").nth(3)
-    color = row.locator("rect").get_attribute("fill")
+    color = row.locator("line").get_attribute("stroke")
     row.get_by_role("link").click()
     expect(chosen.locator(".run-head .swatch line").first).to_have_attribute("stroke", str(color))
 
 
 def test_a_shared_link_shows_other_colours(chosen, browser):
-    colors = "[...document.querySelectorAll('.legend rect')].map(r => r.getAttribute('fill'))"
+    colors = "[...document.querySelectorAll('.legend line')].map(l => l.getAttribute('stroke'))"
     other = browser.new_page()  # another person's: nothing is stored there
     other.goto(chosen.url)
     expect(other.locator(".legend li")).to_have_count(10)
@@ -209,16 +209,12 @@ def test_a_crowd_of_lines_is_not_drawn_from_edge_to_edge(site, page):
     plot = page.locator("dialog .plot")
     expect(plot).to_have_attribute("data-points", "25000")
     width = page.locator("dialog .u-over").evaluate("over => over.clientWidth")
-    fills = "rects => rects.map(rect => rect.getAttribute('fill'))"
     for address in (page.url, f"{page.url}&zoom=100,2450"):
         page.goto(address)
         expect(plot).to_have_attribute("data-points", re.compile(r"^\d{3,5}$"))
         page.wait_for_timeout(500)
         found = page.evaluate(COLOURED)
-        fills = (
-            "[...document.querySelectorAll('dialog .legend rect')].map(r => r.getAttribute('fill'))"
-        )
-        for colour in page.evaluate(fills):
+        for colour in page.locator("dialog .legend line").evaluate_all(STROKES):
             assert found.get(colour, 0) > width * 0.9, (address, colour, found)
 
 
@@ -244,6 +240,7 @@ def test_a_crowd_of_running_runs_is_asked_for_once_more(site, page):
     assert len(asked) == 2
 
 
+STROKES = "lines => lines.map(line => line.getAttribute('stroke'))"
 COLOURED = """() => {
     const c = document.querySelector('dialog .plot canvas');
     const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;

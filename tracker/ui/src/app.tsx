@@ -80,7 +80,7 @@ function Header(): JSX.Element {
       <a class="brand" href={href("/")}><svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true"><path d="M1 2h3.5v4H8v4h3.5v4H15" /></svg>Stepwell</a>
       <label class="tenant">
         <span class="quiet">Tenant</span>{" "}
-        <select value={tenant.value} onChange={(event) => go(`${ROOT}/${event.currentTarget.value === "default" ? "" : `?tenant=${event.currentTarget.value}`}`)}>
+        <select aria-label="Tenant" value={tenant.value} onChange={(event) => go(`${ROOT}/${event.currentTarget.value === "default" ? "" : `?tenant=${event.currentTarget.value}`}`)}>
           {names.map((name) => <option key={name}>{name}</option>)}
         </select>
       </label>

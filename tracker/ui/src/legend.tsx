@@ -3,7 +3,7 @@
 import type { JSX } from "preact";
 import type { ChartRun } from "./chart";
 import { highlighted } from "./chartstate";
-import { colorIndex, colorOf } from "./colors";
+import { colorIndex } from "./colors";
 import { plural } from "./format";
 import { collate, type Group } from "./lines";
 import { href, set } from "./route";
@@ -43,7 +43,7 @@ export function Legend({ runs, off }: { runs: Run[]; off: Set<string> }): JSX.El
       {runs.map((run) => (
         <li key={run.run_id} class={off.has(run.run_id) ? "off" : ""} onMouseEnter={() => (highlighted.value = run.run_id)} onMouseLeave={() => (highlighted.value = null)}>
           <button type="button" aria-pressed={!off.has(run.run_id)} title={off.has(run.run_id) ? "Show" : "Hide"} aria-label={`Show ${run.name}`} onClick={() => toggle(run.run_id)}>
-            <svg width="10" height="10" aria-hidden="true"><rect width="10" height="10" rx="2" fill={colorOf(colorIndex(run.run_id))} /></svg>
+            <Swatch color={colorIndex(run.run_id)} />
           </button>
           <a href={href(`/runs/${run.run_id}`)}>{run.name || run.run_id}</a>
           {run.status !== "finished" && <Status run={run} />}

@@ -105,10 +105,6 @@ function Head({ run, state }: { run: Run; state: RunState }): JSX.Element {
   const change = async (body: unknown): Promise<void> => {
     state.run.value = await api.changeRun(run.run_id, body);
   };
-  const act = (what: string, call: Promise<unknown>): void => {
-    call.then(() => state.fetch()).then(() => say(what), sayError);
-  };
-  const metric = mainMetric(state.keys.value);
   return (
     <header class="run-head">
       <div class="row wrap">
@@ -122,21 +118,33 @@ function Head({ run, state }: { run: Run; state: RunState }): JSX.Element {
           {run.status === "running" && <span class={isStale(run) ? "warning" : ""}> · heard {ago(run.heartbeat_at, now.value)}</span>}
           {run.user_id && ` · ${run.user_id}`}
         </span>
-        <span class="space" />
-        {metric && <BestMenu run={run} keys={state.keys.value} main={metric} />}
-        {run.lifecycle === "deleted" && <button type="button" class="main" title="A deleted run takes no more data" onClick={() => act("Restored", api.restoreRun(run.run_id))}>Restore</button>}
-        {run.status === "running" && run.lifecycle === "active" && !run.stop_requested && <button type="button" title="The run is told with its next acknowledgement" onClick={() => act("Asked the run to stop", api.stopRun(run.run_id))}>Stop</button>}
-        <Menu label="⋯" title="More for this run" align="right">
-          <button type="button" data-closes onClick={() => void copy(pythonOf([run.run_id], tenant.value, metric), "Copied the Python lines")}>Copy Python that reads this run</button>
-          <button type="button" data-closes onClick={() => void copy(run.run_id, "Copied the run's id")}>Copy id</button>
-          <button type="button" data-closes onClick={() => void copy(location.href, "Copied the link to this view")}>Copy link</button>
-          <button type="button" data-closes onClick={() => void neighbour(run, true)}>Newer run ( [ )</button>
-          <button type="button" data-closes onClick={() => void neighbour(run, false)}>Older run ( ] )</button>
-          {run.lifecycle === "active" && <button type="button" data-closes onClick={() => act("Deleted; it can be restored", api.deleteRun(run.run_id))}>Delete</button>}
-        </Menu>
+        <Actions run={run} state={state} />
       </div>
       <Latest series={state.series.value} />
     </header>
+  );
+}
+
+/** What can be done with the run. */
+function Actions({ run, state }: { run: Run; state: RunState }): JSX.Element {
+  const act = (what: string, call: Promise<unknown>): void => {
+    call.then(() => state.fetch()).then(() => say(what), sayError);
+  };
+  const metric = mainMetric(state.keys.value);
+  return (
+    <span class="row actions">
+      {metric && <BestMenu run={run} keys={state.keys.value} main={metric} />}
+      {run.lifecycle === "deleted" && <button type="button" class="main" title="A deleted run takes no more data" onClick={() => act("Restored", api.restoreRun(run.run_id))}>Restore</button>}
+      {run.status === "running" && run.lifecycle === "active" && !run.stop_requested && <button type="button" title="The run is told with its next acknowledgement" onClick={() => act("Asked the run to stop", api.stopRun(run.run_id))}>Stop</button>}
+      <Menu label="⋯" title="More for this run" align="right">
+        <button type="button" data-closes onClick={() => void copy(pythonOf([run.run_id], tenant.value, metric), "Copied the Python lines")}>Copy Python that reads this run</button>
+        <button type="button" data-closes onClick={() => void copy(run.run_id, "Copied the run's id")}>Copy id</button>
+        <button type="button" data-closes onClick={() => void copy(location.href, "Copied the link to this view")}>Copy link</button>
+        <button type="button" data-closes onClick={() => void neighbour(run, true)}>Newer run ( [ )</button>
+        <button type="button" data-closes onClick={() => void neighbour(run, false)}>Older run ( ] )</button>
+        {run.lifecycle === "active" && <button type="button" data-closes onClick={() => act("Deleted; it can be restored", api.deleteRun(run.run_id))}>Delete</button>}
+      </Menu>
+    </span>
   );
 }
 
@@ -148,7 +156,7 @@ function Latest({ series }: { series: SeriesSummary[] }): JSX.Element | null {
   const main = byInterest([...byKey.keys()]).slice(0, LATEST).map((key) => byKey.get(key)!);
   if (!main.length) return null;
   return (
-    <dl class="latest">
+    <dl class="latest" tabIndex={matchMedia("(max-width: 760px)").matches ? 0 : undefined}>
       {main.map((one) => {
         const value = toNumber(one.last);
         return (

@@ -69,6 +69,7 @@ export function RunsPage(): JSX.Element {
     <div class="with-side">
       <Experiments current={experiment} />
       <section class="content" aria-label="Runs">
+        <h1 class="unseen">Runs</h1>
         <Finder table={table} columns={columns} keys={keys} chosen={chosen.value} onDone={reload} query={query} />
         {table.error.value && <p class="banner" role="alert">{table.error.value}</p>}
         <Grid

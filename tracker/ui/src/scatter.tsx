@@ -99,5 +99,6 @@ function Ranking({ ranked, y, runs, against }: { ranked: Importance[]; y: Axis; 
 }
 
 function signed(value: number): string {
-  return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+  const size = Math.abs(value).toFixed(2);
+  return Number(size) === 0 ? size : `${value < 0 ? "−" : "+"}${size}`;
 }
