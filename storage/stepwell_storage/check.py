@@ -19,7 +19,7 @@ from stepwell_storage import console, migrations
 from stepwell_storage.backups import copy_database
 from stepwell_storage.codec import decode as decode_chunk
 from stepwell_storage.database import Reader, in_list
-from stepwell_storage.errors import Corrupt, StorageError, Unsupported
+from stepwell_storage.errors import Corrupt, StorageError, Unsupported, contradictions
 from stepwell_storage.invariants import broken
 from stepwell_storage.journal import parameter_number
 from stepwell_storage.leftovers import Owners, ownerless, owners
@@ -78,7 +78,10 @@ async def verify(
         if is_tenant_name(folder.name):
             findings.tenants += 1
             try:
-                await verify_tenant(folder, findings)
+                with contradictions():
+                    await verify_tenant(folder, findings)
+            except StorageError as error:
+                findings.add(f"tenant {folder.name}: {error}")
             except OSError as error:
                 findings.add(f"tenant {folder.name}: {error.filename}: {error.strerror}")
     return findings
@@ -192,7 +195,8 @@ class _Tenant:
         while runs := await self._reader.fetch(sql.all_runs, (last, RUNS_PER_READ)):
             for number, run_id in runs:
                 try:
-                    await self._verify_run(number, run_id, counted)
+                    with contradictions():
+                        await self._verify_run(number, run_id, counted)
                 except StorageError as error:
                     self.problem(str(error), run=run_id)
                 self._findings.runs += 1

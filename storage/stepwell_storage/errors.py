@@ -100,6 +100,6 @@ def contradictions(**place: object) -> Iterator[None]:
     """What Python raises over rows that do not belong together, as damage of that place."""
     try:
         yield
-    except (KeyError, IndexError, TypeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         found = f"{type(error).__name__}: {error}"
         raise Corrupt(f"what is stored contradicts itself: {found}", **place) from error

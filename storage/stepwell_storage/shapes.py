@@ -53,5 +53,5 @@ async def _shape(reader: Reader) -> Shape:
         indexes = await reader.fetch(_INDEXES, (table,))
         shape[f"table {table}"] = clustered, columns, indexes
     for index, text in await reader.fetch(_TEXTS):
-        shape[f"index {index}"] = _BLANK.sub(" ", text).strip()
+        shape[f"index {index}"] = _BLANK.sub(" ", str(text)).strip()
     return shape

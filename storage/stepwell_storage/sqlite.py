@@ -264,6 +264,7 @@ class Sqlite:
     def __init__(self, path: Path | None, writer: _Connection) -> None:
         self._path = path
         self._place = Place(path) if path else None
+        self._folder = str(path.parent) if path else None
         self._writer = writer
         self._idle: list[_Connection] = []
         self._readers = asyncio.Semaphore(MAX_READERS if path else 1)
@@ -334,10 +335,12 @@ class Sqlite:
         await reader.close()
 
     def has_room(self) -> bool:
-        if self._path is None or self._place is None:
+        if self._folder is None:
             return True
-        self._place.require()
-        disk = os.statvfs(self._path.parent)
+        try:
+            disk = os.statvfs(self._folder)
+        except FileNotFoundError:  # it was moved away, as the next transaction says
+            return True
         reserve = min(_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // _RESERVE_SHARE)
         return disk.f_bavail * disk.f_frsize > reserve
 

@@ -105,6 +105,14 @@ async def test_a_chunk_that_an_index_lists_and_its_table_lacks_is_found(file: Pa
     assert any(f"run {RUN}, series loss, chunk 1: it is listed" in one for one in problems)
 
 
+async def test_definitions_that_are_no_text_are_found(file: Path, data: Path):
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("pragma writable_schema = on")
+        change = "update sqlite_master set sql = cast(sql || ' ' as blob) where name = 'tag_by_run'"
+        connection.execute(change)
+    assert (await verify(data)).problems
+
+
 async def test_a_lost_series_row_is_found(file: Path, data: Path):
     change(file, "delete from series where count = 100")
     (problem,) = (await verify(data)).problems
