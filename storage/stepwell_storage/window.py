@@ -31,6 +31,8 @@ from stepwell_storage.statements import sql
 from stepwell_storage.statistics import Entry, Sums, summarize
 
 _MANY_STRETCHES = 10_000
+_MANY_BYTES = 2 * 1024 * 1024
+"""Of points, and a stretch is the points of a series in one row: each takes a few ms to sum up."""
 _LEAST_ROWS = 256
 """Of a piece; and of one that tells how long a row takes."""
 
@@ -85,6 +87,8 @@ class Window:
     @property
     def is_large(self) -> bool:
         """Whether summing up the entries takes so long that others should not wait for it."""
+        if self.bytes > _MANY_BYTES:
+            return True
         return sum(len(entry.counts) for entry in self.entries) > _MANY_STRETCHES
 
     def add(self, entry: Entry) -> None:
