@@ -55,8 +55,12 @@ def check_seals(folder: Path) -> Seals:
             name = Path(os.fsdecode(path)).relative_to(folder).as_posix()
             found.broken.append((name, f"cannot be read: {error.strerror}"))
 
-    for place, _, names in os.walk(folder, onerror=lambda e: unreadable(e.filename, e)):
-        for name in sorted(names):
+    if folder.is_symlink():
+        found.broken.append((".", "is a link: nothing behind it is served"))
+        return found
+    for place, folders, names in os.walk(folder, onerror=lambda e: unreadable(e.filename, e)):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        for name in sorted(names + links):
             path = Path(place, name)
             try:
                 _check(path, path.relative_to(folder).as_posix(), found)
@@ -66,12 +70,11 @@ def check_seals(folder: Path) -> Seals:
 
 
 def _check(path: Path, name: str, found: Seals) -> None:
-    if path.is_symlink():
-        return  # nothing that an upload made
+    if not stat.S_ISREG(path.lstat().st_mode):  # which is never served either
+        found.broken.append((name, "is no file: no upload made it"))
+        return
     fd = os.open(path, _READ)
     with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return
         found.files += 1
         noted = seal_of(fd)
         if noted is None:

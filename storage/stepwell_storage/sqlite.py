@@ -282,10 +282,10 @@ class Sqlite:
             if path is not None:
                 await asyncio.to_thread(_sync_names, path)
             await _migrate(writer, path)
+            return cls(path, writer)
         except BaseException:
             await writer.close()
             raise
-        return cls(path, writer)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[_Connection]:
@@ -326,6 +326,8 @@ class Sqlite:
         if self._idle:
             return self._idle.pop()
         assert self._path is not None
+        assert self._place is not None
+        self._place.require()  # or the new one would read another file than the others
         return await _read_connection(self._path)
 
     @staticmethod

@@ -225,6 +225,24 @@ async def test_artifacts_of_nobody_are_found(data: Path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("place", "make"),
+    [
+        (f"{RUN}/deep/pipe", os.mkfifo),
+        (f"{RUN}/deep/link", lambda path: path.symlink_to("/etc/hostname")),
+        (f"{RUN}/deep/folder", lambda path: path.symlink_to("/etc")),
+        (RUN, lambda path: path.symlink_to(path.with_name(OTHER))),
+    ],
+)
+async def test_what_no_upload_made_is_found(data: Path, place: str, make):
+    path = data / "tenants/acme/artifacts/runs" / place
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(exist_ok=True)
+    make(path)
+    [problem] = (await verify(data)).problems
+    assert problem.startswith(f"tenant acme, run {RUN}, artifact ")
+
+
 async def test_a_flipped_journal_row_that_is_not_counted_yet_is_found(data: Path):
     with sqlite3.connect(tenant_file(data)) as connection:
         connection.execute("update meta set value = 0 where name = 'counted'")

@@ -137,6 +137,10 @@ async def test_nothing_is_acknowledged_into_a_folder_that_was_moved(store: Store
     shutil.copytree(folder.with_name("moved"), folder)  # its copy is not the file that is open
     with pytest.raises(Unreadable, match="until it is back in its place"):
         await log(store, "acme", 201)
+    async with store.lease("acme", create=False) as tenant:
+        await tenant.rest()
+        with pytest.raises(Unreadable):  # by a connection of its own it would read the copy
+            await tenant.run(RUN)
     shutil.rmtree(folder)
     folder.with_name("moved").rename(folder)
     await log(store, "acme", 202)
