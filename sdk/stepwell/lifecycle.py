@@ -81,7 +81,8 @@ class Lifecycle:
         status: EndStatus = "finished"
         if failure is not None:
             status = "killed" if issubclass(failure, KeyboardInterrupt) else "failed"
-        self.end_all(status)
+        with contextlib.suppress(KeyboardInterrupt):  # asked again: everything is written down
+            self.end_all(status)
 
     def end_all(self, status: EndStatus) -> None:
         """End every run, then wait for all of them under one deadline."""

@@ -162,9 +162,15 @@ class ActiveRun:
             self._deadline = begun + wait_s
 
     def await_end(self) -> bool:
-        """Until the deadline that :meth:`begin_end` set; the process's exit shares it."""
+        """Until the deadline that :meth:`begin_end` set; the process's exit shares it, and waits no
+        longer where somebody interrupted this.
+        """
         deadline = self._deadline or 0.0
-        done = self._settle(deadline)
+        try:
+            done = self._settle(deadline)
+        except KeyboardInterrupt:
+            self._deadline = time.monotonic()
+            raise
         self._buffer.room = 0  # whatever comes later is late, and finds its own way
         spool, sender = self._spool, self._sender
         if spool is not None and not done:

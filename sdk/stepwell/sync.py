@@ -41,6 +41,8 @@ def main(argv: list[str]) -> int:
         _say(text)
     if wrong:
         return WRONG_USE
+    if options.dir and not config.spool_dir.is_dir():  # nothing is left there, but is that meant?
+        _say(f"there is no folder {config.spool_dir}")
     sync = Sync(config, config.url if url_is_given else None, options.wait)
     for folder in folders(config.spool_dir):
         sync.send(folder)

@@ -152,8 +152,11 @@ def problem_of(response: Response) -> Problem:
         problem = msgspec.json.decode(response.body, type=Problem)
         problem.status = response.status
         return problem
-    text = response.body[:200].decode(errors="replace").strip()
-    return Problem("about:blank", "not a problem document", response.status, text)
+    from http import HTTPStatus
+
+    title = next((known.phrase for known in HTTPStatus if known == response.status), "Unknown")
+    text = response.body[:200].decode(errors="replace").strip() or "nothing more was said"
+    return Problem("about:blank", title, response.status, text)
 
 
 def error_of(response: Response) -> ServerError:

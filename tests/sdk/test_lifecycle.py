@@ -148,6 +148,27 @@ def test_a_dead_server_holds_up_the_exit_no_longer_than_stated(spool_dir: Path, 
     assert "102 items wait in" in errors  # the run, 100 points and the end
 
 
+@pytest.mark.parametrize("body", ["raise KeyboardInterrupt", "with run: raise KeyboardInterrupt"])
+def test_a_second_ctrl_c_ends_the_wait_for_a_dead_server(spool_dir: Path, body: str):
+    with socket.create_server(("127.0.0.1", 0)) as black_hole:
+        url = f"http://127.0.0.1:{black_hole.getsockname()[1]}"
+        script = Script(url, spool_dir, f"print(1, flush=True)\n{body}", exit_timeout_s=20)
+        script.wait_for_line()
+        time.sleep(1)
+        assert script.process.poll() is None  # it waits
+        script.process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        code, errors = script.result()
+    assert time.monotonic() - begun < 5
+    assert code == -signal.SIGINT
+    assert "atexit" not in errors
+    assert len(folders(spool_dir)) == 1
+    with FaultServer() as server:
+        sync(server.url, spool_dir)
+        assert server.only_run().values("loss") == LOGGED
+        assert server.only_run().status == "killed"
+
+
 def test_with_and_exit_share_one_deadline(spool_dir: Path):
     with socket.create_server(("127.0.0.1", 0)) as black_hole:
         url = f"http://127.0.0.1:{black_hole.getsockname()[1]}"

@@ -60,9 +60,11 @@ def test_another_folder_may_be_named(
     assert server.runs.keys() == {run.run_id}
 
 
-def test_an_empty_folder_is_done(spool_dir: Path):
+def test_an_empty_folder_is_done(spool_dir: Path, capsys: pytest.CaptureFixture[str]):
     assert main([]) == 0
-    assert main([str(spool_dir / "none")]) == 0
+    assert "no folder" not in capsys.readouterr().err  # nothing was ever logged here
+    assert main([str(spool_dir / "mistyped")]) == 0
+    assert f"no folder {spool_dir / 'mistyped'}" in capsys.readouterr().err
 
 
 def test_a_process_killed_while_it_removed_its_spool_leaves_nothing_to_complain_of(

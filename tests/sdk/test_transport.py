@@ -99,6 +99,8 @@ def test_an_error_that_is_no_problem_document_is_still_an_error(body: bytes):
     response = Response(502, {}, body)
     assert problem_of(response).status == 502
     assert isinstance(error_of(response), ServerError)
+    assert str(error_of(response)).startswith("502 Bad Gateway: ")
+    assert str(error_of(Response(599, {}, body))).startswith("599 ")
 
 
 def test_a_page_is_no_answer():
