@@ -123,7 +123,7 @@ function Head({ column, order, onOrder, style }: HeadProps): JSX.Element {
 }
 
 /** Arrow keys move between rows, Enter opens, x or Space chooses. */
-function moved(event: KeyboardEvent, { table, chosen, onChoose }: Props, first: number): void {
+function moved(event: KeyboardEvent, { table, onChoose }: Props, first: number): void {
   const rows = event.currentTarget as HTMLElement;
   const row = (event.target as HTMLElement).closest<HTMLElement>("[data-row]");
   const index = row ? Number(row.dataset["row"]) : first - 1;
@@ -133,11 +133,10 @@ function moved(event: KeyboardEvent, { table, chosen, onChoose }: Props, first: 
     event.preventDefault();
     rows.querySelector<HTMLElement>(`[data-row="${wanted}"]`)?.focus();
   } else if (event.key === "Enter" && run && row === event.target) go(href(`/runs/${run.run_id}`));
-  else if ((event.key === "x" || event.key === " ") && run && row === event.target) {
+  else if ((event.key.toLowerCase() === "x" || event.key === " ") && run && row === event.target) {
     event.preventDefault();
     onChoose(run, event.shiftKey);
   }
-  void chosen;
 }
 
 function useVirtual(

@@ -17,7 +17,7 @@ import { now } from "./live";
 import { MetricGrid } from "./metricgrid";
 import { go, href, param, tenant } from "./route";
 import { RunState } from "./runstate";
-import { byInterest, keyed, lessIsBetter, mainMetric } from "./search";
+import { foremost, keyed, lessIsBetter, mainMetric } from "./search";
 import { copy, Editable, isStale, Menu, say, sayError, Status, Swatch, useKeys } from "./ui";
 import type { Run, SeriesSummary } from "./wire";
 import { toNumber } from "./wire";
@@ -130,10 +130,11 @@ function Actions({ run, state }: { run: Run; state: RunState }): JSX.Element {
   const act = (what: string, call: Promise<unknown>): void => {
     call.then(() => state.fetch()).then(() => say(what), sayError);
   };
-  const metric = mainMetric(state.keys.value);
+  const keys = state.keys.value;
+  const metric = useMemo(() => mainMetric(keys), [keys]);
   return (
     <span class="row actions">
-      {metric && <BestMenu run={run} keys={state.keys.value} main={metric} />}
+      {metric && <BestMenu run={run} keys={keys} main={metric} />}
       {run.lifecycle === "deleted" && <button type="button" class="main" title="A deleted run takes no more data" onClick={() => act("Restored", api.restoreRun(run.run_id))}>Restore</button>}
       {run.status === "running" && run.lifecycle === "active" && !run.stop_requested && <button type="button" title="The run is told with its next acknowledgement" onClick={() => act("Asked the run to stop", api.stopRun(run.run_id))}>Stop</button>}
       <Menu label="⋯" title="More for this run" align="right">
@@ -152,8 +153,10 @@ const LATEST = 8;
 
 /** The last values, where everybody looks first. */
 function Latest({ series }: { series: SeriesSummary[] }): JSX.Element | null {
-  const byKey = new Map(series.map((one) => [one.key, one]));
-  const main = byInterest([...byKey.keys()]).slice(0, LATEST).map((key) => byKey.get(key)!);
+  const main = useMemo(() => { // the page is drawn anew every second
+    const byKey = new Map(series.map((one) => [one.key, one]));
+    return foremost([...byKey.keys()], LATEST).map((key) => byKey.get(key)!);
+  }, [series]);
   if (!main.length) return null;
   return (
     <dl class="latest" tabIndex={matchMedia("(max-width: 760px)").matches ? 0 : undefined}>

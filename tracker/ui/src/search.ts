@@ -93,6 +93,20 @@ export function byInterest(keys: string[]): string[] {
   return keys.sort((a, b) => ranks.get(a)! - ranks.get(b)! || collate(a, b));
 }
 
+/** The first `most` of them, without sorting the rest: a run may have fifty thousand. */
+export function foremost(keys: string[], most: number): string[] {
+  const found: [string, number][] = [];
+  for (const key of keys) {
+    const rank = interest(key);
+    let at = found.length;
+    while (at > 0 && (rank - found[at - 1]![1] || collate(key, found[at - 1]![0])) < 0) at--;
+    if (at >= most) continue;
+    found.splice(at, 0, [key, rank]);
+    if (found.length > most) found.pop();
+  }
+  return found.map(([key]) => key);
+}
+
 /** Whether less is better, by the name of a metric. */
 export function lessIsBetter(metric: string): boolean {
   return !/acc|auc|f1|score|reward|precision|recall|bleu|map|r2|return|iou|dice|throughput/i.test(metric);
@@ -100,5 +114,5 @@ export function lessIsBetter(metric: string): boolean {
 
 /** The metric that is most likely what people watch. */
 export function mainMetric(keys: string[]): string {
-  return byInterest([...keys])[0] ?? "";
+  return foremost(keys, 1)[0] ?? "";
 }
