@@ -329,8 +329,13 @@ def _burn(tenants: Path, name: str) -> None:
 class Lock:
     """A data directory that is ours until :meth:`close`, or until the process ends."""
 
-    def __init__(self, descriptors: list[int]) -> None:
-        self._descriptors = descriptors
+    def __init__(self) -> None:
+        self._descriptors: list[int] = []
+
+    def open(self, path: Path, flags: int) -> int:
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        self._descriptors.append(descriptor)
+        return descriptor
 
     def close(self) -> None:
         while self._descriptors:
@@ -340,24 +345,26 @@ class Lock:
 def take_lock(path: Path) -> Lock:
     """Lock that file, made as needed, and its folder: the file may be removed under us.
 
-    Raises Unsupported when another process has either.
+    Raises Unsupported when another process has either, and OSError where the disk refuses.
     """
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    taken = Lock([lock])
+    taken = Lock()
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        taken = Lock([lock, folder])
-        _lock_folder(folder)
-    except OSError as error:
-        owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+        lock = taken.open(path, os.O_RDWR | os.O_CREAT)
+        folder = taken.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_folder(folder)
+        except OSError as error:
+            owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+            raise Unsupported(
+                f"{path.parent} belongs to another server (process {owner or 'unknown'}); "
+                "stop that one, or choose another data directory"
+            ) from error
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except BaseException:
         taken.close()
-        raise Unsupported(
-            f"{path.parent} belongs to another server (process {owner or 'unknown'}); "
-            "stop that one, or choose another data directory"
-        ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        raise
     return taken
 
 
