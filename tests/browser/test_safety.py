@@ -108,6 +108,26 @@ def test_a_file_is_a_page_of_this_site(site, page, hostile):
     assert "sandbox" in answer.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_has_a_long_name_makes_the_page_wider(site, page, width):
+    key = "m" * 200
+    with site.client("long-names") as http:
+        run_id = http.run("n" * 200, tags={key: key}, params={key: key}, description=key)
+        metrics = {f"{key}/loss": 0.5, "loss": 0.5, key: 0.5}
+        http.call("POST", run_id, "/log-metrics", json={"metrics": metrics, "step": 1})
+    page.set_viewport_size({"width": width, "height": 800})
+    for part in (
+        "/?",
+        f"/runs/{run_id}?",
+        f"/runs/{run_id}?tab=details&",
+        f"/compare?runs={run_id}&",
+    ):
+        page.goto(f"{site.url}{part}tenant=long-names")
+        expect(page.get_by_text("n" * 200).first).to_be_visible()
+        page.wait_for_timeout(300)
+        assert page.locator("main").evaluate("main => main.scrollWidth") <= width, part
+
+
 ADDRESSES = {
     "runs": "/?tenant=sweeps",
     "run": "/runs/{run}?tenant=sweeps",
