@@ -1,7 +1,8 @@
 """A server with one thing changed, by which a suite shows that it would notice, or strikes where it
 means to: ``changed_server.py CHANGE[,CHANGE...] serve ...``.
 
-- ``ack-first``: log requests are answered before their transaction, not after it
+- ``ack-first``: log requests are answered before their transaction, not after it, and 10 ms before,
+  so that a few kills at random moments hit that gap
 - ``die:STATEMENT:WHEN:COUNT``: SIGKILL ``before`` or ``after`` the COUNT-th use of a statement of
   queries.sql by the writer, or of ``commit``
 - ``small-units``: compaction is due after a few batches
@@ -11,6 +12,7 @@ means to: ``changed_server.py CHANGE[,CHANGE...] serve ...``.
 - ``small-arriving:BYTES``: the bound of the bodies that arrive
 """
 
+import asyncio
 import os
 import resource
 import signal
@@ -35,6 +37,7 @@ def ack_first() -> None:
             if type(job) is LogJob:
                 job.result = Ack(False)
                 job.resolve()
+        await asyncio.sleep(0.01)
         await commit(self, group)
 
     Committer._commit = acknowledge_and_commit  # type: ignore[method-assign]
