@@ -341,13 +341,26 @@ def leftover(folder: Path, config: Config) -> Spool | None:
     try:
         spool = Spool.adopt(folder, config)
     except OSError:
-        return None  # gone meanwhile, or not ours to read
+        is_remnant(folder)  # else gone meanwhile, or not ours to read
+        return None
     if spool is None:
         return None
     if spool.has_more() and spool.head.url == config.url:
         return spool
     spool.close()
     return None
+
+
+def is_remnant(folder: Path) -> bool:
+    """Whether it is what a process left that was killed while it removed its spool: an empty
+    folder, or none.  It goes."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _new_folder(spool_dir: Path, run_id: str) -> tuple[Path, Ownership]:

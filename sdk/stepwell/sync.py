@@ -15,7 +15,7 @@ from stepwell import config as settings
 from stepwell.config import Config
 from stepwell.delivery import Delivery, Trouble
 from stepwell.sender import Backoff
-from stepwell.spool import Spool, folders
+from stepwell.spool import Spool, folders, is_remnant
 from stepwell.transport import HttpTransport, Transport
 
 DONE, UNSENT, WRONG_USE, REFUSED = 0, 1, 2, 3
@@ -110,7 +110,7 @@ class Sync:
         try:
             spool = Spool.adopt(folder, self._config)
         except OSError as error:
-            if not _is_remnant(folder):
+            if not is_remnant(folder):
                 self._fail(folder, str(error))
             return
         if spool is None:
@@ -184,18 +184,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"stepwell sync: {text}\n")
-
-
-def _is_remnant(folder: Path) -> bool:
-    """Whether it is what a process left that was killed while it removed its spool: an empty
-    folder, or none.  It goes."""
-    try:
-        folder.rmdir()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def _size(folder: Path) -> int:

@@ -152,6 +152,13 @@ def test_a_segment_that_was_killed_at_its_birth_is_empty(config: Config, size: i
     assert folders(config.spool_dir) == []
 
 
+def test_what_a_process_left_that_was_killed_while_it_removed_its_spool_goes(config: Config):
+    (config.spool_dir / ("cd" * 16 + "-00000000")).mkdir(parents=True)
+    (remnant,) = folders(config.spool_dir)
+    assert leftover(remnant, config) is None
+    assert folders(config.spool_dir) == []
+
+
 def test_a_strangers_file_in_a_spool_is_left_alone(config: Config):
     spool = Spool.create(config, HEAD)
     folder = abandon(spool)
