@@ -1,4 +1,5 @@
-"""A closed-loop HTTP load generator that is cheap enough to share two cores with the server.
+"""An HTTP load generator that is cheap enough to share two cores with the server: closed loops,
+which wait for nothing but replies, or clients that keep a pace.
 
 One process, one epoll, one keep-alive connection per client, requests encoded before the clock
 started.  Measured where one send and receive over loopback cost 12 us: 40 us a request of 3 points
@@ -10,6 +11,7 @@ a second process gains nothing where the server needs the other core.
 from __future__ import annotations
 
 import gc
+import heapq
 import select
 import socket
 import time
@@ -34,7 +36,9 @@ class Broken(Exception):
 
 @dataclass
 class Tally:
-    """What one round saw.  Latencies are seconds from before the send to the whole reply."""
+    """What one round saw.  Latencies are seconds from before the send to the whole reply; of
+    clients that keep a pace from when the request was due, so that waiting for a late reply counts.
+    """
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
@@ -86,10 +90,10 @@ class Client:
         self.begun = 0.0
         self.received = b""
 
-    def begin(self) -> bool:
+    def begin(self, due: float | None = None) -> bool:
         """Sends the next request; False where the kernel's buffer did not take all of it."""
         request = self._source()
-        self.begun = time.perf_counter()
+        self.begun = due or time.perf_counter()
         sent = self.socket.send(request)
         if sent == len(request):
             return True
@@ -127,11 +131,14 @@ def drive(
     sources: Sequence[Source],
     seconds: float,
     *,
+    every_s: float = 0.0,
     quick_ack: bool = False,
     to_the_end: bool = False,
 ) -> Tally:
     """One closed-loop client per source for this long, or until all sources have ended; then waits
     for the replies under way.  Raises Broken.
+
+    ``every_s``: each client has a request due so often, and the clients are spread over that time.
 
     ``quick_ack`` acknowledges each TCP segment at once, for servers without TCP_NODELAY.
     ``to_the_end`` counts the replies under way, and the time that they took, for servers so slow
@@ -145,7 +152,7 @@ def drive(
                 client = Client(port, source, quick_ack=quick_ack)
                 clients[client.socket.fileno()] = client
             start = time.perf_counter()
-            waiting = _loop(poll, clients, seconds, tally)
+            waiting = _loop(poll, clients, seconds, tally, every_s)
             _drain(poll, clients, waiting, tally if to_the_end else Tally())
             if to_the_end:
                 tally.wall_s = time.perf_counter() - start
@@ -155,25 +162,42 @@ def drive(
     return tally
 
 
-def _loop(poll: select.epoll, clients: dict[int, Client], seconds: float, tally: Tally) -> set[int]:
+def _loop(
+    poll: select.epoll, clients: dict[int, Client], seconds: float, tally: Tally, every_s: float
+) -> set[int]:
     """Answers which connections wait for a reply still."""
     cpu, start = time.process_time(), time.perf_counter()
-    for fd, client in clients.items():
-        whole = client.begin()
-        poll.register(fd, select.EPOLLIN | (0 if whole else select.EPOLLOUT))
     deadline, busy = start + seconds, set(clients)
+    # When each that waits for no reply has a request due.
+    resting = [(start + every_s * i / len(clients), fd) for i, fd in enumerate(clients)]
+    for fd in clients:
+        poll.register(fd, select.EPOLLIN)
     while busy and time.perf_counter() < deadline:
-        for fd, mask in poll.poll(0.1):
+        while resting and resting[0][0] <= time.perf_counter():
+            due, fd = heapq.heappop(resting)
+            if not _begin(poll, clients[fd], due if every_s else None):
+                busy.discard(fd)
+        pause = resting[0][0] - time.perf_counter() if resting else 0.1
+        for fd, mask in poll.poll(min(max(pause, 0.0), 0.1)):
             if not _serve(poll, fd, mask, clients[fd], tally):
                 continue
-            try:
-                if not clients[fd].begin():
-                    poll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
-            except StopIteration:
+            if every_s:
+                heapq.heappush(resting, (clients[fd].begun + every_s, fd))
+            elif not _begin(poll, clients[fd]):
                 busy.discard(fd)
     tally.wall_s = time.perf_counter() - start
     tally.cpu_s = time.process_time() - cpu
-    return busy
+    return busy - {fd for _, fd in resting}
+
+
+def _begin(poll: select.epoll, client: Client, due: float | None = None) -> bool:
+    """The next request; False where there is none."""
+    try:
+        if not client.begin(due):
+            poll.modify(client.socket, select.EPOLLIN | select.EPOLLOUT)
+    except StopIteration:
+        return False
+    return True
 
 
 def _serve(poll: select.epoll, fd: int, mask: int, client: Client, tally: Tally) -> bool:

@@ -1,4 +1,4 @@
-"""Reads while 16 clients log flat out: what the acknowledgements wait for, and what the reads do.
+"""Reads while 16 clients log: what the acknowledgements wait for, and what the reads do.
 
 The reader is a process of its own, so that what it does with an answer takes no time from the load
 generator, whose clock tells the acknowledgements' latencies.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -19,8 +20,10 @@ import numpy as np
 from benchmarks import bodies, fill
 from benchmarks.api import Caller
 from benchmarks.bodies import Shape
+from benchmarks.load import Source
 from benchmarks.meters import compacted
 from benchmarks.plan import Plan
+from benchmarks.processes import Server
 from benchmarks.reads import SeriesReader
 from benchmarks.report import Figures, Result, at_most
 from benchmarks.rounds import alone, measure, summary
@@ -32,7 +35,8 @@ _TENANT = "default"
 
 
 def mixed(plan: Plan) -> Iterator[Result]:
-    """Each kind of read all the time, beside the same load without it, in turn."""
+    """Each kind of read all the time, beside the same load without it, in turn: first flat out,
+    then at half that pace, where acknowledgements wait for nothing but the reads."""
     with alone() as (server, _):
         run_id, keys = fill.loss_series(server.port, plan.series_count, plan.series_points)
         fill.runs(server.port, plan.many_runs, _TENANT)
@@ -44,28 +48,52 @@ def mixed(plan: Plan) -> Iterator[Result]:
         ]
         measure(server, writers, plan.warm_seconds)
         for name, reading in _readings(server.port, run_id, keys, plan).items():
-            quiet, disturbed, costs = [], [], list[float]()
-            for _ in range(plan.mixed_rounds):
-                quiet.append(measure(server, writers, plan.seconds))
-                with _reader(reading, costs):
-                    disturbed.append(measure(server, writers, plan.seconds))
-            figures = summary(disturbed, _SHAPE.points) | _latencies(costs)
-            yield Result(
-                f"log_while_{name}",
-                figures,
-                {
-                    "clients": 16,
-                    "runs": plan.many_runs,
-                    "series": plan.series_count,
-                    "points": plan.series_points,
-                    "seconds": plan.seconds,
-                    "rounds": plan.mixed_rounds,
-                    "baseline": "the same load without the reader",
-                },
-                baseline=(by_itself := summary(quiet, _SHAPE.points)),
-                ratio=figures["requests_per_s"] / by_itself["requests_per_s"],
-                goals=(at_most("p99_ms", 50.0),),
-            )
+            flat_out = _beside(server, writers, reading, plan, 0.0)
+            yield _result(f"log_while_{name}", flat_out, plan)
+            every_s = 2 * len(writers) / flat_out.quiet["requests_per_s"]
+            at_ease = _beside(server, writers, reading, plan, every_s)
+            yield _result(f"log_at_ease_while_{name}", at_ease, plan)
+
+
+@dataclass
+class _Beside:
+    """A load without and with a reader, and what its reads cost."""
+
+    quiet: Figures
+    disturbed: Figures
+    every_s: float
+
+
+def _beside(
+    server: Server, writers: list[Source], reading: Reading, plan: Plan, every_s: float
+) -> _Beside:
+    quiet, disturbed, costs = [], [], list[float]()
+    for _ in range(plan.mixed_rounds):
+        quiet.append(measure(server, writers, plan.seconds, every_s))
+        with _reader(reading, costs):
+            disturbed.append(measure(server, writers, plan.seconds, every_s))
+    figures = summary(disturbed, _SHAPE.points) | _latencies(costs)
+    return _Beside(summary(quiet, _SHAPE.points), figures, every_s)
+
+
+def _result(name: str, found: _Beside, plan: Plan) -> Result:
+    return Result(
+        name,
+        found.disturbed,
+        {
+            "clients": 16,
+            "due_every_ms": round(found.every_s * 1e3, 1),
+            "runs": plan.many_runs,
+            "series": plan.series_count,
+            "points": plan.series_points,
+            "seconds": plan.seconds,
+            "rounds": plan.mixed_rounds,
+            "baseline": "the same load without the reader",
+        },
+        baseline=found.quiet,
+        ratio=found.disturbed["requests_per_s"] / found.quiet["requests_per_s"],
+        goals=(at_most("p99_ms", 50.0),),
+    )
 
 
 Reading = Callable[[], Callable[[], object]]

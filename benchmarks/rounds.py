@@ -64,9 +64,12 @@ def alone() -> Iterator[tuple[Server, Path]]:
         yield server, folder / "data"
 
 
-def measure(server: Server, sources: Sequence[Source], seconds: float) -> Round:
+def measure(
+    server: Server, sources: Sequence[Source], seconds: float, every_s: float = 0.0
+) -> Round:
+    """``every_s``: how often each client has a request due; 0: as soon as it has its reply."""
     before = server.cpu_seconds()
-    tally = drive(server.port, sources, seconds)
+    tally = drive(server.port, sources, seconds, every_s=every_s)
     return Round(tally, server.cpu_seconds() - before)
 
 

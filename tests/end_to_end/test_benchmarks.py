@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,6 +113,17 @@ def test_replies_in_pieces_and_refusals_are_counted_once_each(
     tally = drive(port, [requests.__next__], 10)
     assert len(tally.latencies) == 3
     assert tally.errors == {503: 1}
+
+
+def test_clients_that_keep_a_pace_are_spread_over_it(
+    serve: Callable[[list[list[bytes]]], int],
+) -> None:
+    port = serve([[OK]] * 4)  # still there when the requests have ended
+    requests = iter([b"GET / HTTP/1.1\r\n\r\n"] * 3)
+    begun = time.perf_counter()
+    tally = drive(port, [requests.__next__], 10, every_s=0.2)
+    assert 0.4 <= time.perf_counter() - begun < 9
+    assert len(tally.latencies) == 3
 
 
 def test_a_server_that_dies_in_mid_reply_is_not_measured(
