@@ -79,7 +79,7 @@ class Journal:
         for _ in range(2):
             try:
                 for job in live:
-                    job.key_ids = [known[key] for key in job.batch.keys]
+                    job.key_ids = list(map(known.__getitem__, job.batch.keys))
                     for texts in (job.batch.params, job.batch.tags):
                         for key in texts:
                             known[key]

@@ -123,12 +123,14 @@ def _period(
     keys: Sequence[int], counts: Sequence[int], steps: bytes, timestamps: bytes, values: bytes
 ) -> int:
     """After how many entries a column of these may start over."""
-    points = sum(counts)
+    first = counts[0] if counts else 0
+    alike = counts.count(first) == len(counts)  # so mostly, and found without a look at each
+    points = first * len(counts) if alike else sum(counts)
     if len(keys) != len(counts) or not len(steps) == len(timestamps) == len(values) == points * 8:
         raise ValueError("columns, counts and keys disagree")
-    if not 0 < points <= MAX_POINTS or min(counts) < 1:
+    if not 0 < points <= MAX_POINTS or not (alike or min(counts) >= 1):
         raise ValueError(f"a payload holds 1 to {MAX_POINTS} points and no empty series")
-    return counts[0] if counts.count(counts[0]) == len(counts) else points
+    return first if alike else points
 
 
 def _payload(row: Row, steps: Narrowed, times: Narrowed, values: Narrowed) -> bytes:

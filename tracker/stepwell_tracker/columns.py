@@ -85,15 +85,14 @@ def from_mapping(body: wire.LogMetrics, now_ms: int) -> Batch:
 def from_columns(body: wire.ColumnarBatch) -> Batch:
     """The batch of a columnar body.  Raises Invalid."""
     check_format(body.format)
-    keys, steps, timestamps, values = _arrays(body.series)
+    keys, counts, (steps, timestamps, values) = _arrays(body.series)
     check_keys(keys, lambda key: f"series[{keys.index(key)}].key")
-    sizes = list(map(len, steps))
-    if 0 in sizes:  # storage knows no series without a point
-        named = [i for i, size in enumerate(sizes) if size]
-        keys, sizes = [keys[i] for i in named], [sizes[i] for i in named]
+    if 0 in counts:  # storage knows no series without a point
+        named = [i for i, count in enumerate(counts) if count]
+        keys, counts = [keys[i] for i in named], [counts[i] for i in named]
     return Batch(
         keys,
-        [size // _ITEM_BYTES for size in sizes],
+        counts,
         b"".join(steps),
         b"".join(timestamps),
         b"".join(values),
@@ -105,8 +104,8 @@ def from_columns(body: wire.ColumnarBatch) -> Batch:
 
 def _arrays(
     series: Sequence[wire.ColumnarSeries],
-) -> tuple[list[str], list[bytes], list[bytes], list[bytes]]:
-    """Keys, and the steps, timestamps and values of each: equally many, 8 bytes each.
+) -> tuple[list[str], list[int], tuple[list[bytes], list[bytes], list[bytes]]]:
+    """Keys and counts, and the steps, timestamps and values of each: equally many, 8 bytes each.
 
     No look at each series, as there may be a thousand.  Raises Invalid.
     """
@@ -114,13 +113,17 @@ def _arrays(
     timestamps = [one.timestamps for one in series]
     values = [one.values for one in series]
     sizes = list(map(len, steps))
-    odd = any(size % _ITEM_BYTES for size in set(sizes))
+    alike = sizes.count(sizes[0]) == len(sizes) if sizes else False
+    odd = any(size % _ITEM_BYTES for size in (sizes[:1] if alike else set(sizes)))
     if odd or sizes != list(map(len, timestamps)) or sizes != list(map(len, values)):
         for i, one in enumerate(series):
             size = len(one.steps)
             if size % _ITEM_BYTES or not size == len(one.timestamps) == len(one.values):
                 raise _bad_lengths(i, one)
-    return [one.key for one in series], steps, timestamps, values
+    counts = (
+        [sizes[0] // _ITEM_BYTES] * len(sizes) if alike else [size // _ITEM_BYTES for size in sizes]
+    )
+    return [one.key for one in series], counts, (steps, timestamps, values)
 
 
 def _by_series(keys: list[str], columns: Columns) -> tuple[list[str], list[int], Columns]:
