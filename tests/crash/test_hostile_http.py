@@ -96,6 +96,10 @@ def test_heads_that_no_client_sends_are_refused(server: Served):
     both = ["Content-Length: 4", "Transfer-Encoding: chunked"]
     writer = new_writer(server)
     assert status_of(answer_to(server, post(server, writer.run_id, *both) + b"0\r\n\r\n")) == 400
+    for codings in (["gzip, chunked"], ["gzip", "chunked"], ["chunked", "gzip"], ["identity"]):
+        lines = [f"Transfer-Encoding: {coding}" for coding in codings]
+        request = post(server, writer.run_id, *lines) + b"2\r\n{}\r\n0\r\n\r\n"
+        assert status_of(answer_to(server, request)) == 400, codings
     for length in ("-1", "1e3", "99999999999999999999999", "4, 4"):
         request = post(server, writer.run_id, f"Content-Length: {length}")
         assert status_of(answer_to(server, request)) in (400, 413), length

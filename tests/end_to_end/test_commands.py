@@ -186,6 +186,18 @@ def test_show_tells_everything_on_one_page(command: Command):
 
 
 @pytest.mark.usefixtures("runs")
+def test_commands_of_a_run_need_no_tenant(command: Command, monkeypatch: pytest.MonkeyPatch):
+    """The id names it, also for the experiment, whose own id does not."""
+    monkeypatch.delenv("STEPWELL_TENANT")
+    code, out, _ = command("show", FIRST)
+    assert code == 0
+    assert re.search(r"^experiment +fraud-detection-v3$", out, re.MULTILINE)
+    assert command("show", FIRST, "--tenant", "another")[0] == 1
+    assert command("compare", FIRST, SECOND)[0] == 0
+    assert command("tail", FIRST)[0] == 0
+
+
+@pytest.mark.usefixtures("runs")
 def test_compare_shows_what_differs_and_only_that(command: Command):
     out = command("compare", FIRST, SECOND)[1]
     assert re.search(r"^learning_rate +0\.1 +0\.2$", out, re.MULTILINE)

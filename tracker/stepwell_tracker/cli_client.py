@@ -13,11 +13,12 @@ from urllib.parse import urlencode
 import msgspec
 import urllib3
 
-from stepwell.ids import parse_run_id
-from stepwell.wire import DEFAULT_PORT, PROBLEM, TENANT_HEADER, Problem
+from stepwell.ids import hash_of_run_id, parse_run_id, tenant_hash
+from stepwell.wire import DEFAULT_PORT, PROBLEM, TENANT_HEADER, Problem, Tenants
 from stepwell_tracker.cli import UNREACHABLE, WRONG_USE, fail
 
 BASE = "/api/v1/experiments"
+TENANTS = "/api/v1/tenants"
 TIMEOUT_S = 30.0
 RETRIES = 2
 RECONNECT_PAUSE_S = 0.5
@@ -66,19 +67,29 @@ class Client:
             headers=headers, timeout=TIMEOUT_S, retries=urllib3.Retry(RETRIES, redirect=0)
         )
 
+    def ask_as_tenant_of(self, run: str) -> None:
+        """From now on ask as the tenant that a run names, where none was given."""
+        carried = hash_of_run_id(run)
+        if carried is None or TENANT_HEADER in self._pool.headers:
+            return
+        known = self._decode(self._request("GET", TENANTS).data, Tenants).tenants
+        named = [name for name in known if tenant_hash(name) == carried]
+        if len(named) == 1:
+            self._pool.headers = {**self._pool.headers, TENANT_HEADER: named[0]}
+
     def get(self, path: str, kind: type[T], query: Query = ()) -> T:
         """GET below the API's base, decoded."""
-        response = self._request("GET", path, query=query)
+        response = self._request("GET", f"{BASE}{path}", query=query)
         return self._decode(response.data, kind)
 
     def post(self, path: str, body: msgspec.Struct, kind: type[T]) -> T:
         """POST a question below the API's base, decoded."""
-        response = self._request("POST", path, body=msgspec.json.encode(body))
+        response = self._request("POST", f"{BASE}{path}", body=msgspec.json.encode(body))
         return self._decode(response.data, kind)
 
     def lines(self, path: str, query: Query = ()) -> Iterator[str]:
         """The lines of an endless answer, as they come; it ends when the connection does."""
-        return _lines(self._request("GET", path, query=query, stream=True))
+        return _lines(self._request("GET", f"{BASE}{path}", query=query, stream=True))
 
     def _request(
         self,
@@ -89,7 +100,7 @@ class Client:
         body: bytes | None = None,
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        address = f"{self.url}{BASE}{path}" + (f"?{urlencode(query)}" if query else "")
+        address = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
         options: dict[str, Any] = {"body": body, "preload_content": not stream}
         if stream:  # an event stream may be silent for long
             options["timeout"] = urllib3.Timeout(connect=TIMEOUT_S, read=None)

@@ -38,6 +38,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(dump({"run": run, "series": series, "artifacts": files}))
         return DONE
+    client.ask_as_tenant_of(run.run_id)
     experiment = client.get(f"/{run.experiment_id}", Experiment).name
     print(_head(run, experiment))
     _section("parameters", ["NAME", "VALUE"], sorted(run.params.items()))

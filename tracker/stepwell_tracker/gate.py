@@ -20,7 +20,7 @@ from stepwell_tracker.mlflow.errors import error_reply
 
 _SINGLE = frozenset({
     b"host", b"origin", b"x-tenant-id", b"x-mlflow-workspace", b"authorization",
-    b"content-length", b"content-type", b"content-encoding",
+    b"content-length", b"content-type", b"content-encoding", b"transfer-encoding",
 })  # fmt: skip
 """Headers that decide something; two of a kind would let two readers decide differently."""
 
@@ -55,6 +55,9 @@ class Gate:
             for name in _SINGLE:
                 if names.count(name) > 1:
                     raise BadRequest(f"the header {name.decode()} is given twice")
+        if (coding := headers.get(b"transfer-encoding")) and coding.strip().lower() != b"chunked":
+            # The parser takes off chunks alone: what is left would be kept as if it were the body.
+            raise BadRequest("Transfer-Encoding: no coding but chunked is supported")
         host = headers.get(b"host")
         if host is not None:
             self._hosts.check(host)
