@@ -366,9 +366,11 @@ def _end_time(change: RunChange, status: str, end: int | None, now: int) -> int 
         return end if change.end_time is None else change.end_time
     if change.status == status:
         return end
-    if change.status in ENDED:
-        return now if change.end_time is None else change.end_time
-    return None
+    if change.status not in ENDED:
+        return None
+    if change.end_time is None:
+        return end if change.keeps_end_time else now
+    return change.end_time
 
 
 def experiment_of(row: Sequence[object]) -> Experiment:

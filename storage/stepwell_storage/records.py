@@ -231,7 +231,8 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class RunChange:
-    """Fields left at None stay; ``end_time`` of a status change follows from the status.
+    """Fields left at None stay; ``end_time`` of a status change follows from the status, but
+    ``keeps_end_time`` says that an end without a time leaves it as it is.
 
     ``tags`` with the value None are removed.  ``clear_end_time`` makes the end time null.
     ``ending`` is a call that may be repeated: the status that a run has already changes nothing.
@@ -242,6 +243,7 @@ class RunChange:
     status: str | None = None
     end_time: int | None = None
     clear_end_time: bool = False
+    keeps_end_time: bool = False
     ending: bool = False
     stop_requested: bool | None = None
     lifecycle: str | None = None

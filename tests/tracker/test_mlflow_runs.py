@@ -92,6 +92,15 @@ async def test_status_and_end_time_change_and_a_run_resumes(mlflow: Mlflow):
     await mlflow.refused("runs/update", INVALID, "'status' supplied", run_id=run_id, status="DONE")
 
 
+async def test_an_end_without_its_time_leaves_the_time_as_it_is(mlflow: Mlflow):
+    run_id = await mlflow.run()
+    done = await mlflow.call("runs/update", run_id=run_id, status="FINISHED")
+    assert "end_time" not in done["run_info"]
+    await mlflow.call("runs/update", run_id=run_id, end_time=99)
+    done = await mlflow.call("runs/update", run_id=run_id, status="FAILED")
+    assert (done["run_info"]["status"], done["run_info"]["end_time"]) == ("FAILED", 99)
+
+
 async def test_scheduled_is_kept_and_found(mlflow: Mlflow, client: CheckedClient):
     run_id = await mlflow.run(run_name="s")
     await mlflow.call("runs/update", run_id=run_id, status="SCHEDULED")

@@ -95,6 +95,7 @@ async def update(request: Request) -> Updated:
     change = RunChange(
         status=body.choice("status", _STATUSES),
         end_time=body.optional_integer("end_time"),
+        keeps_end_time=True,
         name=body.optional_text("run_name") or None,
     )
     if change.name is not None:
