@@ -16,6 +16,7 @@ from stepwell_storage import errors as storage
 from stepwell_storage.store import Store
 from stepwell_tracker import errors
 from stepwell_tracker.app import CALLS
+from stepwell_tracker.http import takes
 from tests.tracker.checked import BASE, HOST, RUNS, CheckedClient, problem_of
 
 FORGED = {"Host": "evil.example"}
@@ -34,6 +35,18 @@ async def test_every_call_refuses_foreign_pages_and_forged_hosts(client: Checked
     await client.refused(403, call.method, url, headers={"Origin": "null"})
     await client.refused(400, call.method, url, headers=FORGED | FOREIGN)
     await client.refused(400, call.method, url, headers=[("Origin", HOST), ("Origin", HOST)])
+
+
+@pytest.mark.parametrize(
+    ("header", "taken"),
+    [
+        ("gzip", True), ("br, GZIP;q=0.5", True), ("gzip ; q = 1.0,br", True),
+        ("gzip;q=0.001", True), ("", False), ("gzipped", False), ("x-gzip", False), ("gzip;q=0", False),
+        ("br,gzip; Q=0.000", False), ("*", False),
+    ],
+)  # fmt: skip
+def test_what_a_header_takes(header: str, taken: bool):
+    assert takes(header.encode(), b"gzip") == taken
 
 
 async def test_our_own_pages_may_ask(client: CheckedClient):

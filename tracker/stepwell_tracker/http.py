@@ -15,6 +15,7 @@ An endpoint that fails raises: storage's exceptions, or those of ``errors.py``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -51,8 +52,21 @@ HEADERS: Final = "stepwell.headers"
 MAX_ARRIVING_BYTES: Final = 256 * 1024 * 1024
 """Bound of all bodies together that arrive in pieces; whole ones wait in the committer's queue."""
 
+_NOT: Final = re.compile(rb"q\s*=\s*0(\.0*)?")
 _JSON: Final = (b"content-type", wire.JSON.encode())
 _encode = msgspec.json.Encoder().encode
+
+
+def takes(header: bytes, name: bytes) -> bool:
+    """Whether a header of the Accept family names just this, and not with a quality of zero.
+
+    RFC 9110, 12.4.2 and 12.5.  ``name`` is in lower case.
+    """
+    for one in header.lower().split(b","):
+        named, *settings = (part.strip() for part in one.split(b";"))
+        if named == name:
+            return not any(_NOT.fullmatch(setting) for setting in settings)
+    return False
 
 
 class Scope(Enum):
@@ -116,7 +130,7 @@ class Request:
 
     def accepts(self, media: str) -> bool:
         """Whether the Accept header names exactly this media type."""
-        return media.encode() in self.headers.get(b"accept", b"")
+        return takes(self.headers.get(b"accept", b""), media.encode())
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The body as it arrives, unbounded.  Raises ClientDisconnect."""

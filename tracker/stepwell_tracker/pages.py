@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from stepwell_tracker.errors import MethodNotAllowed
-from stepwell_tracker.http import HEADERS, Reply
+from stepwell_tracker.http import HEADERS, Reply, takes
 
 FOLDER: Final = Path(__file__).parent / "static"
 PAGES: Final = ("/", "/runs/{run_id}", "/compare", "/models")
@@ -74,7 +74,7 @@ class File:
     def reply(self, headers: dict[bytes, bytes]) -> Reply:
         if self.etag in headers.get(b"if-none-match", b""):
             return Reply(b"", status=304, media=self.media, headers=self.headers)
-        if self.packed is not None and b"gzip" in headers.get(b"accept-encoding", b""):
+        if self.packed is not None and takes(headers.get(b"accept-encoding", b""), b"gzip"):
             encoding = (b"content-encoding", b"gzip")
             return Reply(self.packed, media=self.media, headers=(*self.headers, encoding))
         return Reply(self.body, media=self.media, headers=self.headers)
