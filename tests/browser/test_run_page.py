@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Route, expect
 
 from stepwell import ExperimentTracker, RunConfig
 from tests.browser.conftest import POINTS, SPIKE
-from tests.browser.seeding import START
+from tests.browser.seeding import RUNS, START
 
 LIVE_MS = 3_000
 
@@ -426,6 +426,21 @@ def test_a_run_cannot_be_renamed_tagged_annotated_deleted_or_restored(site, page
     assert (run["name"], run["description"], run["tags"]) == (
         "after", "why it matters", {"team": "risk"},
     )  # fmt: skip
+
+
+def test_a_run_that_started_with_another_is_stepped_over(site, page):
+    with site.client("steps") as http:
+        for name, start in (("old", 1), ("twin", 2), ("other twin", 2), ("new", 3)):
+            http.run(name, experiment_name="steps", start_time=START + start)
+        listed = http.get(RUNS).json()["runs"]
+    assert [run["name"] for run in listed][::3] == ["new", "old"]
+    page.goto(f"{site.url}/runs/{listed[0]['run_id']}?tenant=steps")
+    for key, runs, end in (("]", listed, "oldest"), ("[", listed[::-1], "newest")):
+        for run in runs:
+            expect(page.get_by_role("heading", name=run["name"], exact=True)).to_be_visible()
+            expect(page).to_have_url(f"{site.url}/runs/{run['run_id']}?tenant=steps")
+            page.keyboard.press(key)
+        expect(page.get_by_text(f"This is the {end} run")).to_be_visible()
 
 
 def test_the_copied_python_does_not_run(site, page):

@@ -235,6 +235,15 @@ def test_the_table_takes_more_than_a_second_to_answer(table):
     assert time.perf_counter() - begun < SOON_MS / 1_000
 
 
+def test_a_range_lacks_rows_that_were_jumped_over(table):
+    table.locator("[data-row='0'] input").click()
+    table.locator(".grid").evaluate(
+        "grid => grid.scrollTop = 450 * grid.querySelector('[data-row]').offsetHeight"
+    )
+    table.locator("[data-row='450'] input").click(modifiers=["Shift"])
+    expect(table.get_by_role("toolbar", name="Chosen runs")).to_contain_text("451 runs")
+
+
 def test_keys_do_nothing(table):
     table.keyboard.press("/")
     expect(table.get_by_role("searchbox")).to_be_focused()

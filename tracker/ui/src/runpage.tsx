@@ -86,10 +86,13 @@ function tabHref(tab: string): string {
   return `${location.pathname}${search.size ? `?${search.toString()}` : ""}`;
 }
 
+/** The run above or below in the list of the newest first, where runs of one start time stand by their ids. */
 async function neighbour(run: Run | null, newer: boolean): Promise<void> {
   if (!run) return;
-  const filter = `attributes.start_time ${newer ? ">" : "<"} ${run.start_time}`;
-  const order_by = `attributes.start_time ${newer ? "ASC" : "DESC"}`;
+  const [time, id] = newer ? [">", "<"] : ["<", ">"];
+  const [start, own] = ["attributes.start_time", "attributes.run_id"];
+  const filter = `${start} ${time} ${run.start_time} or (${start} = ${run.start_time} and ${own} ${id} '${run.run_id}')`;
+  const order_by = newer ? [`${start} ASC`, `${own} DESC`] : [`${start} DESC`];
   try {
     const page = await api.runs({ experiment_id: run.experiment_id, filter, order_by, limit: 1, total: "false", keys: ["stepwell.none"] });
     const found = page.runs[0];

@@ -50,9 +50,11 @@ export function RunsPage(): JSX.Element {
   });
 
   const last = useRef<string | null>(null);
-  const choose = (run: Run, range: boolean): void => {
-    chosen.value = toggled(chosen.value, table, run, range ? last.current : null);
+  const choose = async (run: Run, range: boolean): Promise<void> => {
+    const from = range ? last.current : null;
     last.current = run.run_id;
+    const rows = from ? await table.between(from, run.run_id) : [];
+    chosen.value = toggled(chosen.value, run, rows);
     if (chosen.value.size <= MOST_COLORED) assign([...chosen.value.keys()]);
   };
   const chooseAll = (): void => {
@@ -74,7 +76,7 @@ export function RunsPage(): JSX.Element {
         {table.error.value && <p class="banner" role="alert">{table.error.value}</p>}
         <Grid
           table={table} columns={columns} best={bestKeys(columns)} order={param("order")} onOrder={(order) => set({ order })}
-          chosen={chosen.value} onChoose={choose} onChooseAll={chooseAll}
+          chosen={chosen.value} onChoose={(run, range) => void choose(run, range)} onChooseAll={chooseAll}
         />
       </section>
     </div>
@@ -142,13 +144,11 @@ function live(table: Table, query: () => Parameters<Table["load"]>[0], relearn: 
   };
 }
 
-function toggled(before: Map<string, Run>, table: Table, run: Run, from: string | null): Map<string, Run> {
+/** With all of `rows`, if there are any; otherwise with or without the one run. */
+function toggled(before: Map<string, Run>, run: Run, rows: Run[]): Map<string, Run> {
   const after = new Map(before);
-  const rows = table.loaded();
-  const [a, b] = [rows.findIndex((one) => one.run_id === from), rows.findIndex((one) => one.run_id === run.run_id)];
-  if (from && a >= 0 && b >= 0) {
-    for (const one of rows.slice(Math.min(a, b), Math.max(a, b) + 1)) after.set(one.run_id, one);
-  } else if (!after.delete(run.run_id)) after.set(run.run_id, run);
+  for (const one of rows) after.set(one.run_id, one);
+  if (!rows.length && !after.delete(run.run_id)) after.set(run.run_id, run);
   return after;
 }
 

@@ -78,8 +78,15 @@ export class Table {
     return this.rows.get(index);
   }
 
-  loaded(): Run[] {
-    return [...this.rows.values()];
+  /** The rows from one run to another, either way; those that nobody scrolled to are read. None where one is not listed. */
+  async between(one: string, other: string): Promise<Run[]> {
+    const [a, b] = [this.places.get(one), this.places.get(other)];
+    if (a === undefined || b === undefined) return [];
+    const [first, last] = [Math.min(a, b), Math.max(a, b)];
+    const missing: number[] = [];
+    for (let page = Math.floor(first / PAGE); page * PAGE <= last; page++) if (this.pages.get(page) !== "done") missing.push(page);
+    await Promise.all(missing.map((page) => this.fetch(page)));
+    return Array.from({ length: last - first + 1 }, (_, i) => this.rows.get(first + i)).filter((run) => run !== undefined);
   }
 
   extremes(runId: string, key: string): Extremes | undefined {
