@@ -60,6 +60,7 @@ PEERS = (
     Peer("tensorboardX", "tensorboardx", "tensorboardX", TENSORBOARD_X, 50_000),
     Peer("aim", "aim", "aim", "import aim", 10_000),
     Peer("a JSON line", "json-lines", "", "import json", 100_000),
+    Peer("control: nothing", "nothing", "", "", 100_000),
 )  # fmt: skip
 
 
@@ -167,7 +168,9 @@ def figures_of(peer: Peer, seconds: float, rounds: int) -> str:
     """A tracker's column, as JSON."""
     python, version = environment(peer, fresh=True)
     figures: dict[str, Any] = calls(peer, python, seconds, rounds)
-    figures |= {"import": import_ms(python, peer.imports), "version": version}
+    figures["version"] = version
+    if peer.imports:
+        figures["import"] = import_ms(python, peer.imports)
     if peer.package:
         size, packages, client = installed(python)
         figures |= {"megabytes": size, "packages": packages}

@@ -107,6 +107,24 @@ def json_lines(folder: Path, url: str) -> tuple[Log, Finish]:
     return log, file.close
 
 
+CONTROL_NS = 2_000
+"""What a call of the control takes: about ours, so that as many calls see as much time."""
+
+
+def nothing(folder: Path, url: str) -> tuple[Log, Finish]:
+    """The control: looks at the clock for a while, alone in its process.  A long call is the
+    machine's.
+    """
+    clock = time.perf_counter_ns
+
+    def log(values: Values, step: int) -> None:
+        until = clock() + CONTROL_NS
+        while clock() < until:
+            pass
+
+    return log, lambda: None
+
+
 TRACKERS: dict[str, Callable[[Path, str], tuple[Log, Finish]]] = {
     "stepwell": stepwell,
     "mlflow": mlflow,
@@ -117,6 +135,7 @@ TRACKERS: dict[str, Callable[[Path, str], tuple[Log, Finish]]] = {
     "tensorboardx": tensorboardx,
     "aim": aim,
     "json-lines": json_lines,
+    "nothing": nothing,
 }
 
 
