@@ -341,7 +341,7 @@ def leftover(folder: Path, config: Config) -> Spool | None:
     try:
         spool = Spool.adopt(folder, config)
     except OSError:
-        is_remnant(folder)  # else gone meanwhile, or not ours to read
+        remove_remnant(folder)  # else gone meanwhile, or not ours to read
         return None
     if spool is None:
         return None
@@ -351,9 +351,11 @@ def leftover(folder: Path, config: Config) -> Spool | None:
     return None
 
 
-def is_remnant(folder: Path) -> bool:
-    """Whether it is what a process left that was killed while it removed its spool: an empty
-    folder, or none.  It goes."""
+def remove_remnant(folder: Path) -> bool:
+    """Remove what a process left that was killed while it removed its spool: an empty folder.
+
+    False: it is something else, and stays.
+    """
     try:
         folder.rmdir()
     except FileNotFoundError:

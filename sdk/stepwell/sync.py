@@ -15,7 +15,7 @@ from stepwell import config as settings
 from stepwell.config import Config
 from stepwell.delivery import Delivery, Trouble
 from stepwell.sender import Backoff
-from stepwell.spool import Spool, folders, is_remnant
+from stepwell.spool import Spool, folders, remove_remnant
 from stepwell.transport import HttpTransport, Transport
 
 DONE, UNSENT, WRONG_USE, REFUSED = 0, 1, 2, 3
@@ -110,7 +110,7 @@ class Sync:
         try:
             spool = Spool.adopt(folder, self._config)
         except OSError as error:
-            if not is_remnant(folder):
+            if not remove_remnant(folder):
                 self._fail(folder, str(error))
             return
         if spool is None:
