@@ -24,7 +24,7 @@ def chosen(site: Site, page: Page) -> Page:
     return page
 
 
-def test_a_run_cannot_be_laid_over_the_best(site, page):
+def test_a_run_is_laid_over_the_best(site, page):
     with site.client("sweeps") as http:
         runs = http.get("/api/v1/experiments/runs?limit=1").json()["runs"]
         query = {
@@ -41,14 +41,14 @@ def test_a_run_cannot_be_laid_over_the_best(site, page):
     expect(plot).to_have_attribute("data-points", "24")
 
 
-def test_a_run_changes_its_colour_between_pages(chosen):
+def test_a_run_keeps_its_colour_between_pages(chosen):
     row = chosen.locator(".legend li").nth(3)
     color = row.locator("line").get_attribute("stroke")
     row.get_by_role("link").click()
     expect(chosen.locator(".run-head .swatch line").first).to_have_attribute("stroke", str(color))
 
 
-def test_a_shared_link_shows_other_colours(chosen, browser):
+def test_a_shared_link_shows_the_same_colours(chosen, browser):
     colors = "[...document.querySelectorAll('.legend line')].map(l => l.getAttribute('stroke'))"
     other = browser.new_page()  # another person's: nothing is stored there
     other.goto(chosen.url)
@@ -57,7 +57,7 @@ def test_a_shared_link_shows_other_colours(chosen, browser):
     other.close()
 
 
-def test_parameters_that_differ_are_not_told_from_the_same(chosen):
+def test_parameters_that_differ_are_told_from_the_same(chosen):
     chosen.get_by_role("link", name="Parameters").click()
     table = chosen.locator(".diff")
     expect(table.get_by_role("rowheader", name="lr", exact=True).first).to_be_visible()
@@ -66,7 +66,7 @@ def test_parameters_that_differ_are_not_told_from_the_same(chosen):
     expect(table.get_by_role("rowheader", name="batch_size")).to_be_visible()
 
 
-def test_what_differs_takes_more_than_one_click_on_what_is_chosen(site, page):
+def test_what_differs_is_one_click_from_what_is_chosen(site, page):
     page.goto(f"{site.url}/?tenant=sweeps&q=attributes.name+LIKE+'%-0012%'")
     expect(page.locator(".count")).to_contain_text("10 runs")
     page.get_by_label("Choose all rows").click()
@@ -77,7 +77,7 @@ def test_what_differs_takes_more_than_one_click_on_what_is_chosen(site, page):
     expect(table.get_by_role("columnheader")).to_have_count(10)
 
 
-def test_seeds_do_not_become_a_mean_and_a_band(chosen):
+def test_seeds_become_a_mean_and_a_band(chosen):
     chosen.get_by_label("Group by").select_option("params.optimizer")
     area = chosen.locator("[data-metric='val/loss'] .u-over")
     expect(chosen.locator("[data-metric='val/loss'] .plot")).to_have_attribute("data-points", "120")
@@ -92,7 +92,7 @@ def test_seeds_do_not_become_a_mean_and_a_band(chosen):
     assert in_legend == told.locator("div:has(> svg)").evaluate_all(colors)
 
 
-def test_a_run_cannot_be_taken_off_the_charts(chosen):
+def test_a_run_is_taken_off_the_charts(chosen):
     plot = chosen.locator("[data-metric='val/loss'] .plot")
     expect(plot).to_have_attribute("data-points", "120")
     chosen.locator(".legend button").first.click()
@@ -100,7 +100,7 @@ def test_a_run_cannot_be_taken_off_the_charts(chosen):
     expect(chosen).to_have_url(re.compile("off="))
 
 
-def test_a_sweep_has_no_overview(site, page):
+def test_a_sweep_has_an_overview(site, page):
     page.goto(f"{site.url}/?tenant=sweeps&q=params.optimizer+%3D+'adam'")
     expect(page.locator(".count")).to_contain_text("3,334 runs")
     page.get_by_role("link", name="Sweep", exact=True).click()
@@ -123,7 +123,7 @@ def test_a_sweep_has_no_overview(site, page):
     expect(kept).to_contain_text("3,334 runs of")
 
 
-def test_a_sweep_of_ten_thousand_lacks_runs(site, page):
+def test_a_sweep_of_ten_thousand_shows_every_run(site, page):
     page.goto(f"{site.url}/compare?tenant=sweeps&tab=scatter&sx=params.lr")
     expect(page.get_by_role("heading", name="10,000 runs")).to_be_visible(timeout=WAIT_MS)
     drawing = page.get_by_role("img", name="val/loss against lr")
@@ -144,7 +144,7 @@ def test_a_sweep_of_ten_thousand_lacks_runs(site, page):
 
 
 @pytest.mark.parametrize("tab", ["parallel", "scatter"])
-def test_a_sweeps_chart_is_no_picture(site, page, tab):
+def test_a_sweeps_chart_is_saved_as_a_picture(site, page, tab):
     page.goto(f"{site.url}/compare?tenant=sweeps&q=attributes.name+LIKE+'%-0012%'&tab={tab}")
     expect(page.locator(".sweep-chart[aria-busy=false]")).to_be_visible()
     for kind, head in (("PNG", b"\x89PNG"), ("SVG", b"<svg")):
@@ -168,7 +168,7 @@ def drawn(page: Page) -> int:
 
 
 @pytest.mark.parametrize("tab", ["parallel", "scatter"])
-def test_a_sweeps_chart_leaves_the_window_empty_or_overflows_it(site, page, tab):
+def test_a_sweeps_chart_fills_the_window(site, page, tab):
     page.goto(f"{site.url}/compare?tenant=sweeps&q=attributes.name+LIKE+'%-0012%'&tab={tab}")
     expect(page.locator(".sweep-chart[aria-busy=false]")).to_be_visible()
     for height in (800, 1_000):
@@ -179,7 +179,7 @@ def test_a_sweeps_chart_leaves_the_window_empty_or_overflows_it(site, page, tab)
         assert page.locator("main").evaluate("main => main.scrollHeight <= main.clientHeight")
 
 
-def test_the_parameter_that_matters_is_not_ranked_first(site, page):
+def test_the_parameter_that_matters_is_ranked_first(site, page):
     page.goto(f"{site.url}/compare?tenant=sweeps&tab=scatter&q=params.depth+%3D+4")
     rows = page.locator(".bars tbody tr")
     expect(rows.first).to_contain_text("lr")  # its best value lies in the middle: no rank sees it
@@ -189,7 +189,7 @@ def test_the_parameter_that_matters_is_not_ranked_first(site, page):
     assert drawn(page) > 1_000
 
 
-def test_three_million_points_are_not_laid_over_each_other(site, page):
+def test_three_million_points_are_laid_over_each_other(site, page):
     page.goto(f"{site.url}/compare?tenant=long&runs={','.join(site.long)}&smooth=1")
     plot = page.locator("[data-metric='loss'] .plot")
     expect(plot).to_have_attribute("data-points", re.compile(r"^\d{3,5}$"))
@@ -198,7 +198,7 @@ def test_three_million_points_are_not_laid_over_each_other(site, page):
     )
 
 
-def test_a_crowd_of_lines_is_not_drawn_from_edge_to_edge(site, page):
+def test_a_crowd_of_lines_is_drawn_from_edge_to_edge(site, page):
     """Beyond 20,000 points lines are set pixel by pixel: one level each, all in their colours."""
     with site.client("crowd") as http:
         ids = [http.run(f"level-{n}") for n in range(10)]

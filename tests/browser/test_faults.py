@@ -28,7 +28,7 @@ def shaken(context: BrowserContext) -> Iterator[Page]:
     assert errors == []
 
 
-def test_a_page_does_not_go_on_when_the_server_is_there_again(shaken, tmp_path):
+def test_a_page_goes_on_when_the_server_is_there_again(shaken, tmp_path):
     page = shaken
     data = tmp_path / "data"
     with serving(data) as served, Client(served.url, "outage") as http:
@@ -48,7 +48,7 @@ def test_a_page_does_not_go_on_when_the_server_is_there_again(shaken, tmp_path):
         assert "Traceback" not in served.errors
 
 
-def test_a_table_does_not_go_on_when_the_server_is_there_again(shaken, tmp_path):
+def test_a_table_goes_on_when_the_server_is_there_again(shaken, tmp_path):
     page = shaken
     data = tmp_path / "data"
     with serving(data) as served, Client(served.url, "outage") as http:
@@ -70,7 +70,7 @@ BUSY = '{"type": "urn:stepwell:problem:busy", "title": "Busy", "status": 503, "d
 
 
 @pytest.mark.parametrize("asked", ["/runs/series", r"/runs/[0-9a-f]{32}$", r"/runs\?"])
-def test_what_was_refused_once_is_never_asked_for_again(site, shaken, asked):
+def test_what_was_refused_is_asked_for_again(site, shaken, asked):
     """Charts, a zoomed stretch of them, runs and the table come by themselves after a 503."""
     page = shaken
     with site.client("refused") as http:
@@ -100,7 +100,7 @@ def test_what_was_refused_once_is_never_asked_for_again(site, shaken, asked):
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
-def test_a_page_that_found_no_server_stays_blank(shaken, tmp_path):
+def test_a_page_that_found_no_server_says_so_and_goes_on(shaken, tmp_path):
     """The page itself is there (a cache, a proxy), its data is not: it says so, and goes on."""
     page = shaken
     with serving(Path(tmp_path) / "data") as served, Client(served.url, "late") as http:
@@ -117,7 +117,7 @@ def test_a_page_that_found_no_server_stays_blank(shaken, tmp_path):
 
 
 @pytest.mark.parametrize("tenant", ["sweeps", "nobody"])
-def test_a_run_of_another_tenant_or_none_is_an_empty_page(site, shaken, tenant):
+def test_a_run_of_another_tenant_or_none_is_no_such_run(site, shaken, tenant):
     asked: list[str] = []
     shaken.on("request", lambda request: asked.append(request.url))
     shaken.goto(f"{site.url}/runs/{site.long[0]}?tenant={tenant}")
@@ -129,7 +129,7 @@ def test_a_run_of_another_tenant_or_none_is_an_empty_page(site, shaken, tenant):
     expect(shaken).to_have_url(f"{site.url}/?tenant={tenant}")
 
 
-def test_a_run_that_is_deleted_elsewhere_looks_alive(site, page):
+def test_a_run_that_is_deleted_elsewhere_looks_deleted(site, page):
     with site.client("deleted") as http:
         run_id = http.run("short-lived")
         http.points(run_id, "loss", np.arange(3.0))

@@ -19,7 +19,7 @@ def registered(site: Site) -> str:
     return run_ids[1]
 
 
-def test_a_model_and_the_run_of_its_champion_are_not_found(site: Site, page: Page, registered: str):
+def test_a_model_and_the_run_of_its_champion_are_found(site: Site, page: Page, registered: str):
     page.goto(f"{site.url}/?tenant=models")
     page.get_by_role("link", name="Models", exact=True).click()
     expect(page.get_by_role("heading", name="2 models")).to_be_visible()
@@ -43,7 +43,7 @@ def test_a_model_and_the_run_of_its_champion_are_not_found(site: Site, page: Pag
     assert page.evaluate("document.querySelector('main b')") is None
 
 
-def test_no_model_or_an_unknown_one_is_an_empty_page(site: Site, page: Page, registered: str):
+def test_no_model_or_one_without_versions_says_what_to_do(site: Site, page: Page, registered: str):
     page.goto(f"{site.url}/models?tenant=nobody")
     expect(page.get_by_role("heading", name="No models yet")).to_be_visible()
     code = page.get_by_label("Python that registers a model").inner_text()
@@ -52,7 +52,7 @@ def test_no_model_or_an_unknown_one_is_an_empty_page(site: Site, page: Page, reg
     expect(page.get_by_text("No version yet")).to_be_visible()
 
 
-def test_a_view_saved_by_somebody_else_meanwhile_is_lost_or_not_seen(
+def test_a_view_saved_by_somebody_else_meanwhile_is_kept_and_seen(
     site: Site, page: Page, registered: str
 ):
     """Two people with open pages: each sees the other's view once the menu is opened."""

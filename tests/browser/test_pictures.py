@@ -49,7 +49,7 @@ def hung(site: Site) -> str:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_shows_no_data_or_is_large(
+def test_a_picture_shows_data_and_is_small(
     site: Site, hung: str, page: Page, pictures: Path, name: str
 ) -> None:
     address, place = PICTURES[name]

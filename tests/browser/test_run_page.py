@@ -45,7 +45,7 @@ def zoomed(page: Page, metric: str, first: float, last: float) -> None:
     expect(page).to_have_url(re.compile("zoom="))
 
 
-def test_a_real_training_is_not_followed_or_not_told_to_stop(site, page):
+def test_a_real_training_is_followed_and_told_to_stop(site, page):
     """A least-squares fit by gradient descent, logged by the SDK, stopped from its page."""
     rng = np.random.default_rng(1)
     inputs = rng.normal(size=(200, 4))
@@ -87,7 +87,7 @@ def hide(page: Page, hidden: bool) -> None:
     )
 
 
-def test_a_connection_that_broke_leaves_a_gap(site, page):
+def test_a_connection_that_broke_leaves_no_gap(site, page):
     with site.client("gaps") as http:
         run_id = http.run("broken")
         http.points(run_id, "loss", np.arange(5.0))
@@ -102,7 +102,7 @@ def test_a_connection_that_broke_leaves_a_gap(site, page):
         expect(plot).to_have_attribute("data-points", "9", timeout=LIVE_MS * 2)
 
 
-def test_what_is_logged_while_a_page_reads_is_missing(site, page):
+def test_what_is_logged_while_a_page_reads_is_there(site, page):
     """Points that come while the first read is on its way, and some further back."""
     with site.client("gaps") as http:
         run_id = http.run("busy")
@@ -126,7 +126,7 @@ def test_what_is_logged_while_a_page_reads_is_missing(site, page):
         expect(plot).to_have_attribute("data-points", "83", timeout=LIVE_MS)
 
 
-def test_a_spike_among_a_million_points_is_not_on_the_screen(site, page):
+def test_a_spike_among_a_million_points_is_on_the_screen(site, page):
     page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long")
     expect(page.locator("[data-metric='loss'] .chart-note")).to_contain_text("pts")
     assert 0 < points(page, "loss") < 4_000
@@ -135,7 +135,7 @@ def test_a_spike_among_a_million_points_is_not_on_the_screen(site, page):
     assert re.search(r"\n99\n.* … 99 in \d[\d,]+ points", told)
 
 
-def test_zoom_shows_buckets_where_every_point_has_room(site, page):
+def test_zoom_shows_every_point_where_they_have_room(site, page):
     page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long&zoom={SPIKE - 5},{SPIKE + 5}")
     note = page.locator("[data-metric='loss'] .chart-note")
     expect(note).to_have_attribute("title", re.compile("every one drawn"))
@@ -149,7 +149,7 @@ def test_zoom_shows_buckets_where_every_point_has_room(site, page):
     assert copied[1].split("\t")[1:3] == ["loss", str(SPIKE)]
 
 
-def test_a_drag_does_not_zoom_or_a_double_click_does_not_undo_it(site, page):
+def test_a_drag_zooms_and_a_double_click_undoes_it(site, page):
     page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long")
     expect(page.locator("[data-metric='loss'] .chart-note")).to_contain_text("pts")
     zoomed(page, "loss", 0.60, 0.70)
@@ -163,7 +163,7 @@ def test_a_drag_does_not_zoom_or_a_double_click_does_not_undo_it(site, page):
     expect(note).to_have_attribute("title", re.compile("^1,000,000 points as"))
 
 
-def test_new_points_do_not_show_in_a_stretch_that_they_belong_to(site, page):
+def test_new_points_show_in_a_stretch_that_they_belong_to(site, page):
     """A zoom that reaches the newest point goes on with what comes; any other stays as it is."""
     with site.client("stretch") as http:
         run_id = http.run("growing", start_time=START)
@@ -199,7 +199,7 @@ def test_new_points_do_not_show_in_a_stretch_that_they_belong_to(site, page):
         shows(113)
 
 
-def test_a_drag_to_the_newest_point_stops_there(site, page):
+def test_a_drag_to_the_newest_point_follows_what_comes(site, page):
     with site.client("stretch") as http:
         run_id = http.run("dragged")
         http.points(run_id, "loss", np.arange(100.0))
@@ -216,7 +216,7 @@ def test_a_drag_to_the_newest_point_stops_there(site, page):
         assert hovered(page, "loss", 0.995).startswith("step 149 ·")
 
 
-def test_log_smoothing_and_axes_are_not_in_the_address(site, page):
+def test_log_smoothing_and_axes_are_in_the_address(site, page):
     page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long")
     page.get_by_label("Log y").check()
     page.get_by_label("Smoothing").fill("5")
@@ -228,7 +228,7 @@ def test_log_smoothing_and_axes_are_not_in_the_address(site, page):
     expect(page).to_have_url(re.compile(r"x=loss"))
 
 
-def test_values_that_are_not_finite_or_went_back_break_the_chart(site, page):
+def test_values_that_are_not_finite_and_steps_that_went_back_are_drawn(site, page):
     values = 1 / (1 + np.arange(150) * 0.05)
     values[[30, 40, 100]] = np.nan, np.inf, -np.inf
     with site.client("odd") as http:
@@ -242,7 +242,7 @@ def test_values_that_are_not_finite_or_went_back_break_the_chart(site, page):
     assert "NaN" in hovered(page, "loss", 30 / 119)
 
 
-def test_a_series_as_csv_lacks_points(site, page):
+def test_a_series_as_csv_has_every_point(site, page):
     with site.client("export") as http:
         run_id = http.run("=cmd()")
         values = np.random.default_rng(3).normal(size=5_000)
@@ -260,7 +260,7 @@ def test_a_series_as_csv_lacks_points(site, page):
     assert lines[1].split(",")[1] == "'=cmd()"
 
 
-def test_a_million_points_and_more_as_csv_lack_some(site, page):
+def test_a_million_points_and_more_as_csv_are_all_there(site, page):
     """Page by page, every point: what is not finite, extremes, and all digits."""
     count = 1_000_500
     values = np.random.default_rng(5).normal(size=count)
@@ -285,7 +285,7 @@ def test_a_million_points_and_more_as_csv_lack_some(site, page):
     assert np.array_equal(rows[:, 2].view(np.int64), values.view(np.int64))
 
 
-def test_fifty_thousand_metrics_stop_the_page(site, page):
+def test_fifty_thousand_metrics_are_a_tree_that_is_searched(site, page):
     with site.client("wide") as http:
         run_id = http.run("wide")
         http.keys(run_id, [f"layer{n % 250}/unit{n:05d}" for n in range(50_000)])
@@ -304,7 +304,7 @@ def test_fifty_thousand_metrics_stop_the_page(site, page):
     expect(tree.locator(".choice").first).to_contain_text("50,000")
 
 
-def test_system_metrics_are_not_beside_the_training(site, page):
+def test_system_metrics_are_beside_the_training(site, page):
     with site.client("sweeps") as http:
         found = http.get("/api/v1/experiments/runs?limit=1").json()
     page.goto(f"{site.url}/runs/{found['runs'][0]['run_id']}?tenant=sweeps")
@@ -313,7 +313,7 @@ def test_system_metrics_are_not_beside_the_training(site, page):
     expect(page.locator(".chart")).to_have_count(4)
 
 
-def test_zoom_by_steps_cuts_the_machines_seconds(site, page):
+def test_zoom_by_steps_leaves_the_machines_seconds_whole(site, page):
     """The SDK's system metrics count seconds: a stretch of steps is none of theirs."""
     with site.client("machine") as http:
         run_id = http.run("watched", start_time=1_790_000_000_000)
@@ -332,7 +332,7 @@ def test_zoom_by_steps_cuts_the_machines_seconds(site, page):
     expect(note).to_have_attribute("title", re.compile(r"^1[5-9]\d points, every one drawn"))
 
 
-def test_the_tail_of_a_crashed_run_is_not_seen(site, page):
+def test_the_tail_of_a_crashed_run_is_seen(site, page):
     with site.client("crash") as http:
         run_id = http.run("crashed")
         lines = [
@@ -373,7 +373,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_is_not_shown_in_place(site, page, name):
+def test_a_file_is_shown_in_place(site, page, name):
     body, place, text = FILES[name]
     with site.client("files") as http:
         run_id = http.run("files")
@@ -387,7 +387,7 @@ def test_a_file_is_not_shown_in_place(site, page, name):
     assert download.value.path().read_bytes() == body
 
 
-def test_a_picture_is_not_shown_in_place(site, page):
+def test_a_picture_is_shown_in_place(site, page):
     with site.client("files") as http:
         run_id = http.run("files")
         http.call("PUT", run_id, "/artifacts/plot.png", content=picture(30, 20))
@@ -400,7 +400,7 @@ def test_a_picture_is_not_shown_in_place(site, page):
     ]
 
 
-def test_a_run_cannot_be_renamed_tagged_annotated_deleted_or_restored(site, page):
+def test_a_run_is_renamed_tagged_annotated_deleted_and_restored(site, page):
     with site.client("edit") as http:
         run_id = http.run("before")
     page.goto(f"{site.url}/runs/{run_id}?tenant=edit&tab=details")
@@ -428,7 +428,7 @@ def test_a_run_cannot_be_renamed_tagged_annotated_deleted_or_restored(site, page
     )  # fmt: skip
 
 
-def test_a_run_that_started_with_another_is_stepped_over(site, page):
+def test_a_run_that_started_with_another_is_stepped_to(site, page):
     with site.client("steps") as http:
         for name, start in (("old", 1), ("twin", 2), ("other twin", 2), ("new", 3)):
             http.run(name, experiment_name="steps", start_time=START + start)
@@ -443,7 +443,7 @@ def test_a_run_that_started_with_another_is_stepped_over(site, page):
         expect(page.get_by_text(f"This is the {end} run")).to_be_visible()
 
 
-def test_the_copied_python_does_not_run(site, page):
+def test_the_copied_python_runs(site, page):
     page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long")
     expect(page.locator("[data-metric='loss']")).to_be_visible()
     page.get_by_label("More for this run").click()
@@ -455,7 +455,7 @@ def test_the_copied_python_does_not_run(site, page):
     assert len(names["points"].values) == POINTS  # type: ignore[attr-defined]
 
 
-def test_a_link_that_mlflows_client_prints_leads_elsewhere(site, page):
+def test_a_link_that_mlflows_client_prints_leads_here(site, page):
     """It names a run, or an experiment by its number, and a workspace where one was chosen."""
     with site.client("linked") as client:
         run_id = client.run("the one", experiment_name="fit")

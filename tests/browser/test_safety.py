@@ -60,7 +60,7 @@ def check(page: Page) -> None:
 
 
 @pytest.mark.parametrize("tab", TABS)
-def test_a_runs_page_runs_what_its_run_says(site, page, hostile, tab):
+def test_a_runs_page_shows_what_its_run_says_as_text(site, page, hostile, tab):
     page.goto(f"{site.url}/runs/{hostile}?tenant=hostile&tab={tab}")
     expect(page.get_by_role("heading", name=CORPUS[0])).to_be_visible()
     if tab == "details":
@@ -70,13 +70,13 @@ def test_a_runs_page_runs_what_its_run_says(site, page, hostile, tab):
 
 
 @pytest.mark.parametrize("name", ["a.md", "a.csv", "a.html", "a.json"])
-def test_a_file_runs_what_it_says(site, page, hostile, name):
+def test_a_file_is_shown_as_text(site, page, hostile, name):
     page.goto(f"{site.url}/runs/{hostile}?tenant=hostile&tab=artifacts&file={name}")
     expect(page.locator(".viewer")).to_contain_text("window.pwned")
     check(page)
 
 
-def test_the_table_or_a_comparison_runs_what_runs_say(site, page, hostile):
+def test_the_table_and_a_comparison_show_what_runs_say_as_text(site, page, hostile):
     columns = "".join(f"&col=params.{name}" for name in ("a", "b"))
     page.goto(f"{site.url}/?tenant=hostile{columns}")
     expect(page.locator("[data-row='0'] .name")).to_have_text(CORPUS[0])
@@ -87,20 +87,20 @@ def test_the_table_or_a_comparison_runs_what_runs_say(site, page, hostile):
         check(page)
 
 
-def test_the_models_run_what_their_names_say(site, page, hostile):
+def test_the_models_show_their_names_as_text(site, page, hostile):
     page.goto(f"{site.url}/models?tenant=hostile")
     page.get_by_role("link", name=CORPUS[1].replace("/", "")).click()
     expect(page.get_by_role("row", name="v2")).to_contain_text(CORPUS[0])
     check(page)
 
 
-def test_an_address_runs_what_it_says(site, page):
+def test_an_address_runs_nothing_that_it_says(site, page):
     for part in CORPUS:
         page.goto(f"{site.url}/?tenant=default&q=attributes.name='x'&focus={part}&x={part}")
         check(page)
 
 
-def test_a_file_is_a_page_of_this_site(site, page, hostile):
+def test_a_file_is_no_page_of_this_site(site, page, hostile):
     with site.client("hostile") as http:
         answer = http.get(f"/api/v1/experiments/runs/{hostile}/artifacts/a.html")
     assert answer.headers["content-disposition"].startswith("attachment")
@@ -109,7 +109,7 @@ def test_a_file_is_a_page_of_this_site(site, page, hostile):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_what_has_a_long_name_makes_the_page_wider(site, page, width):
+def test_a_long_name_makes_no_page_wider(site, page, width):
     key = "m" * 200
     with site.client("long-names") as http:
         run_id = http.run("n" * 200, tags={key: key}, params={key: key}, description=key)
@@ -170,7 +170,7 @@ def serious(page: Page) -> list[Any]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", ADDRESSES)
-def test_a_page_shuts_somebody_out(site, page, name, theme):
+def test_a_page_shuts_nobody_out(site, page, name, theme):
     """axe-core finds nothing serious."""
     page.emulate_media(color_scheme=theme)
     page.goto(address(site, name))
@@ -179,7 +179,7 @@ def test_a_page_shuts_somebody_out(site, page, name, theme):
 
 
 @pytest.mark.parametrize("name", ["runs", "run", "details", "compare", "models", "model"])
-def test_a_page_does_not_fit_a_phone(site, page, name):
+def test_a_page_fits_a_phone(site, page, name):
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(address(site, name))
     found = serious(page)
