@@ -244,6 +244,27 @@ def test_a_range_has_the_rows_that_were_jumped_over(table):
     expect(table.get_by_role("toolbar", name="Chosen runs")).to_contain_text("451 runs")
 
 
+def test_a_range_is_whole_though_the_table_is_read_again_meanwhile(table):
+    table.evaluate(
+        """() => {
+            const read = window.fetch;
+            window.fetch = async (address, ...more) => {
+                const late = /offset=|cursor=/.test(address) ? 1000 : 0;
+                await new Promise(done => setTimeout(done, late));
+                return read(address, ...more);
+            };
+        }"""
+    )
+    table.locator("[data-row='0'] input").click()
+    table.locator(".grid").evaluate(
+        "grid => grid.scrollTop = 450 * grid.querySelector('[data-row]').offsetHeight"
+    )
+    expect(table.locator("[data-row='450'] .name")).not_to_be_empty()
+    table.locator("[data-row='450'] input").click(modifiers=["Shift"])
+    table.get_by_role("searchbox").fill("attributes.name LIKE '%-%'")
+    expect(table.get_by_role("toolbar", name="Chosen runs")).to_contain_text("451 runs")
+
+
 def test_keys_choose_find_and_open(table):
     table.keyboard.press("/")
     expect(table.get_by_role("searchbox")).to_be_focused()

@@ -76,7 +76,7 @@ export function RunsPage(): JSX.Element {
         {table.error.value && <p class="banner" role="alert">{table.error.value}</p>}
         <Grid
           table={table} columns={columns} best={bestKeys(columns)} order={param("order")} onOrder={(order) => set({ order })}
-          chosen={chosen.value} onChoose={(run, range) => void choose(run, range)} onChooseAll={chooseAll}
+          chosen={chosen.value} onChoose={(run, range) => void choose(run, range).catch(sayError)} onChooseAll={chooseAll}
         />
       </section>
     </div>

@@ -8,6 +8,7 @@ import type { Run, Value } from "./wire";
 import { toNumber } from "./wire";
 
 export const PAGE = 100;
+const MOST_PAGE = 1_000;
 const BEST_PAIRS = 2_000;
 
 export interface Query {
@@ -59,14 +60,15 @@ export class Table {
     }
   }
 
-  /** Every run that the search finds, up to `most`: with no parameter or metric but those of the table. */
-  async everyRun(most: number, keys = this.query?.keys): Promise<Run[]> {
+  /** Every run that the search finds from row `offset` on, up to `most`: with no parameter or metric but those of the table. */
+  async everyRun(most: number, keys = this.query?.keys, offset = 0): Promise<Run[]> {
     const { experiment, filter, order, lifecycle, status } = this.query!;
     const found: Run[] = [];
     let cursor: string | null = "";
     while (cursor !== null && found.length < most) {
+      const place = cursor ? { cursor } : { offset };
       const page: Awaited<ReturnType<typeof api.runs>> = await api.runs({
-        experiment_id: experiment, filter, order_by: order, lifecycle, status, keys, limit: 1000, total: "false", cursor,
+        experiment_id: experiment, filter, order_by: order, lifecycle, status, keys, limit: Math.min(MOST_PAGE, most - found.length), total: "false", ...place,
       });
       found.push(...page.runs);
       cursor = page.next_cursor;
@@ -78,15 +80,17 @@ export class Table {
     return this.rows.get(index);
   }
 
-  /** The rows from one run to another, either way; those that nobody scrolled to are read. None where one is not listed. */
+  /**
+   * The runs from one to another, either way, in the list as it was at the call. They are read apart from the table's pages,
+   * which another load may clear at any time, with a page more on both sides: the list may have moved since it was read.
+   * None where one is not listed.
+   */
   async between(one: string, other: string): Promise<Run[]> {
     const [a, b] = [this.places.get(one), this.places.get(other)];
     if (a === undefined || b === undefined) return [];
-    const [first, last] = [Math.min(a, b), Math.max(a, b)];
-    const missing: number[] = [];
-    for (let page = Math.floor(first / PAGE); page * PAGE <= last; page++) if (this.pages.get(page) !== "done") missing.push(page);
-    await Promise.all(missing.map((page) => this.fetch(page)));
-    return Array.from({ length: last - first + 1 }, (_, i) => this.rows.get(first + i)).filter((run) => run !== undefined);
+    const runs = await this.everyRun(Math.abs(a - b) + 1 + 2 * PAGE, undefined, Math.max(0, Math.min(a, b) - PAGE));
+    const ends = [one, other].map((id) => runs.findIndex((run) => run.run_id === id)).sort((x, y) => x - y);
+    return ends[0]! < 0 ? [] : runs.slice(ends[0], ends[1]! + 1);
   }
 
   extremes(runId: string, key: string): Extremes | undefined {
