@@ -43,6 +43,10 @@ class Lifecycle:
 
     def add(self, run: ActiveRun) -> None:
         """Serve a run until it is removed.  May raise RuntimeError where no thread can start."""
+        # For what is said at the exit.  To import it there would evaluate texts (it makes named
+        # tuples), at which Python forgets that it was Ctrl-C that ended the process.
+        import logging  # noqa: F401
+
         with self._lock:
             self.runs[id(run)] = run
             self._catch_sigterm()

@@ -148,6 +148,13 @@ def test_a_dead_server_holds_up_the_exit_no_longer_than_stated(spool_dir: Path, 
     assert "102 items wait in" in errors  # the run, 100 points and the end
 
 
+def test_what_is_said_at_the_exit_leaves_the_exit_code_alone(spool_dir: Path):
+    script = Script("http://127.0.0.1:1", spool_dir, "raise KeyboardInterrupt", mode="offline")
+    code, errors = script.result()
+    assert "102 items wait in" in errors
+    assert code == -signal.SIGINT
+
+
 @pytest.mark.parametrize("body", ["raise KeyboardInterrupt", "with run: raise KeyboardInterrupt"])
 def test_a_second_ctrl_c_ends_the_wait_for_a_dead_server(spool_dir: Path, body: str):
     with socket.create_server(("127.0.0.1", 0)) as black_hole:
