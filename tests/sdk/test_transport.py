@@ -1,5 +1,6 @@
 """The one method that everything goes through, and the one place where errors become ours."""
 
+import http.client
 import inspect
 import io
 import pickle
@@ -9,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-import urllib3.exceptions
 
 from stepwell import errors
 from stepwell.config import Config
@@ -39,11 +39,11 @@ def every(kind: type[Exception], module: object) -> list[type[Exception]]:
     return [value for value in found if issubclass(value, kind)]
 
 
-FOREIGN = every(Exception, urllib3.exceptions)
+FOREIGN = every(Exception, http.client)
 
 
 @pytest.mark.parametrize("kind", FOREIGN, ids=lambda kind: kind.__name__)
-def test_every_error_of_urllib3_becomes_ours(kind: type[Exception]):
+def test_every_error_of_http_becomes_ours(kind: type[Exception]):
     quiet = {"__init__": lambda self: None, "__str__": lambda self: "told"}
     with pytest.raises(Unreachable, match="told"), _translated("http://h"):
         raise type(kind.__name__, (kind,), quiet)()
@@ -60,10 +60,9 @@ def test_a_bug_stays_a_bug():
         _ = 1 / 0
 
 
-def test_the_innermost_reason_is_told(free_port: int):
-    with pytest.raises(Unreachable, match="Connection refused") as caught:
+def test_the_reason_is_told(free_port: int):
+    with pytest.raises(Unreachable, match="Connection refused"):
         HttpTransport(Config(url=f"http://127.0.0.1:{free_port}")).send(Request("GET", "/"))
-    assert "Max retries" not in str(caught.value)
 
 
 @pytest.fixture
@@ -185,13 +184,14 @@ def test_a_body_goes_into_its_sink_unless_it_is_an_error(server: FaultServer):
 
 def test_nagle_is_off(server: FaultServer, monkeypatch: pytest.MonkeyPatch):
     seen = []
-    real = socket.socket.connect
+    real = socket.socket.sendall
 
-    def connect(self: socket.socket, address: tuple[str, int]) -> None:
-        seen.append(self.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        real(self, address)
+    def sendall(self: socket.socket, data: bytes) -> None:
+        if data.startswith(b"GET /"):
+            seen.append(self.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        real(self, data)
 
-    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket.socket, "sendall", sendall)
     HttpTransport(Config(url=server.url)).send(Request("GET", "/"))
     assert seen == [1]
 
