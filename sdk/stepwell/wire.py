@@ -305,6 +305,11 @@ class SeriesPage(Struct):
     next_cursor: str | None = None
 
 
+class MetricKeys(Struct):
+    run_id: str
+    keys: list[str]
+
+
 class Point(Struct, gc=False):
     step: int
     timestamp: int

@@ -256,6 +256,9 @@ from name n cross join series s
 where s.run = ? and s.key = n.id and n.text >= ? and n.text < ? and n.text > ?
 order by n.text limit ?;
 
+-- series_keys: the names of all of a run's series
+select n.text from series s join name n on n.id = s.key where s.run = ? order by n.text;
+
 -- count_series: how many series a run has under a prefix
 select count(*) from series s join name n on n.id = s.key where s.run = ? and n.text >= ? and n.text < ?;
 

@@ -306,6 +306,11 @@ async def page(
     return SeriesPage(found, cursors.encode("series", found[-1].key) if more else None, total)
 
 
+async def keys(reader: Reader, run: int) -> list[str]:
+    """The names of all of a run's series, sorted: a tenth of what their statistics cost."""
+    return [key for (key,) in await reader.fetch(sql.series_keys, (run,))]
+
+
 def _stats(row: tuple[Any, ...]) -> SeriesStats:
     key, count, late, last_step, last_timestamp, last, low, low_step, high, high_step = row
     return SeriesStats(

@@ -334,6 +334,11 @@ class Tenant:
         async with self._read() as reader:
             return await reading.page(reader, state.id, prefix=prefix, cursor=cursor, limit=limit)
 
+    async def metric_keys(self, run_id: str) -> list[str]:
+        state = await self._state(run_id)
+        async with self._read() as reader:
+            return await reading.keys(reader, state.id)
+
     async def history(
         self,
         run_id: str,

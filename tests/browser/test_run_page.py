@@ -289,19 +289,27 @@ def test_fifty_thousand_metrics_are_a_tree_that_is_searched(site, page):
     with site.client("wide") as http:
         run_id = http.run("wide")
         http.keys(run_id, [f"layer{n % 250}/unit{n:05d}" for n in range(50_000)])
+        http.points(run_id, "zeta/loss", np.array([3.0, np.nan, 1.5]))
     page.goto(f"{site.url}/runs/{run_id}?tenant=wide")
     first = page.locator(".plot").first
     expect(first).to_have_attribute("data-points", "1")  # before the others are even known
     tree = page.get_by_role("navigation", name="Metrics")
-    expect(tree.locator(".choice").first).to_contain_text("50,000")
-    expect(tree).to_contain_text("and 50 more")
+    expect(tree.locator(".choice").first).to_contain_text("50,001")
+    expect(tree).to_contain_text("and 51 more")
+    loss = page.locator(".latest div", has_text="zeta/loss")  # the last of all by name
+    expect(loss.locator("dd")).to_have_attribute("title", "1.5 at step 2; lowest 1.5, highest 3")
     assert page.locator(".chart").count() < 100
     page.get_by_label("Find a metric").fill("unit12345")
     expect(page.locator(".chart")).to_have_count(1)
     expect(page.locator(".chart-note b")).to_have_attribute("title", "12345")
     expect(tree.locator(".choice")).to_have_text(["All 1", "layer95 1"])
     page.goto(f"{site.url}/compare?tenant=wide&runs={run_id}")
-    expect(tree.locator(".choice").first).to_contain_text("50,000")
+    expect(tree.locator(".choice").first).to_contain_text("50,001")
+    page.goto(f"{site.url}/runs/{run_id}?tenant=wide")
+    page.get_by_role("link", name="Details").click()
+    expect(page.get_by_role("heading", name="Metrics 50,001")).to_be_visible()
+    page.get_by_label("Find a key").fill("unit49999")
+    expect(page.get_by_role("row", name="unit49999")).to_contain_text("49,999")
 
 
 def test_system_metrics_are_beside_the_training(site, page):

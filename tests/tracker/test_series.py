@@ -73,6 +73,18 @@ async def test_the_series_of_a_run_with_sizes_last_points_and_extremes(client: C
     assert [one["key"] for one in found["series"]] == ["nan"]
 
 
+async def test_the_names_of_all_series_sorted(client: CheckedClient):
+    run_id, other = await client.new_run(), await client.new_run()
+    assert await client.ok("GET", f"{RUNS}/{run_id}/metric-keys") == {"run_id": run_id, "keys": []}
+    names = ["ключ", "b", "a/b", "a b", "B", "\U0001f600", "\uffee"]
+    await client.ok("POST", f"{RUNS}/{run_id}/log-metrics", json={"metrics": dict.fromkeys(names, 1)})
+    await log(client, other, "elsewhere", [(0, START, 1.0)])
+    found = await client.ok("GET", f"{RUNS}/{run_id}/metric-keys")
+    assert found["keys"] == sorted(names)
+    listed = await client.ok("GET", f"{RUNS}/{run_id}/metrics")
+    assert found["keys"] == [one["key"] for one in listed["series"]]
+
+
 @pytest.mark.parametrize("key", ["a/b", "ключ", "a b", "100%", "a?b#c", "x" * 250, "/", "a/"])
 async def test_any_key_is_reached_percent_encoded(client: CheckedClient, key: str):
     from urllib.parse import quote

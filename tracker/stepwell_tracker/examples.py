@@ -90,6 +90,7 @@ _ALL: tuple[msgspec.Struct, ...] = (
     wire.EndReply("Run ended", _RUN, "finished", 342.5),
     wire.StopReply("Run asked to stop", _RUN, True),
     wire.SeriesPage(_RUN, [_SERIES_SHOWN], total=1),
+    wire.MetricKeys(_RUN, ["train_loss", "val_loss"]),
     _HISTORY_SHOWN,
     wire.SeriesReply([_HISTORY_SHOWN]),
     wire.ArtifactPage([wire.Artifact("model/weights.bin", False, 4, _START, None)]),

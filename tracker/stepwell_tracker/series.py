@@ -51,6 +51,11 @@ async def list_series(request: Request) -> wire.SeriesPage:
     return wire.SeriesPage(request.run_id, series, page.total, page.next_cursor)
 
 
+async def list_keys(request: Request) -> wire.MetricKeys:
+    """List the names of all of a run's series."""
+    return wire.MetricKeys(request.run_id, await request.tenant.metric_keys(request.run_id))
+
+
 async def get_history(request: Request) -> Reply:
     """Get the points of one series, in order."""
     query: HistoryQuery = request.query
@@ -128,6 +133,9 @@ CALLS = (
     Call(
         "GET", RUN + "/metrics", list_series, scope=Scope.RUN, query=SeriesQuery,
         answer=as_json(wire.SeriesPage),
+    ),
+    Call(
+        "GET", RUN + "/metric-keys", list_keys, scope=Scope.RUN, answer=as_json(wire.MetricKeys),
     ),
     Call(
         "GET", RUN + "/metrics/{key:path}", get_history, scope=Scope.RUN, query=HistoryQuery,

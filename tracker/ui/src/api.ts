@@ -108,21 +108,19 @@ export async function tenants(): Promise<string[]> {
   return (await json<{ tenants: string[] }>(`${ROOT}/api/v1/tenants`)).tenants;
 }
 
-/** Every series of a run: `onPage` is told the first page, then all of them, and how many there are.
- * Between the two a page would be grouped and sorted for nothing; the next one is on its way meanwhile. */
-export async function allSeries(
-  id: string, onPage: (found: SeriesSummary[], total: number) => void, signal: AbortSignal,
-): Promise<void> {
-  const found: SeriesSummary[] = [];
-  let next: Promise<SeriesPage> | null = seriesPage(id, { limit: 1_000 }, signal); // on the screen at once
-  while (next) {
-    const page: SeriesPage = await next;
-    const { next_cursor: cursor } = page;
-    next = cursor === null ? null : seriesPage(id, { limit: 10_000, cursor }, signal);
-    const first = !found.length;
+/** The names of all series of a run: of very many, long before their sizes and extremes. */
+export const metricKeys = async (id: string, signal: AbortSignal): Promise<string[]> =>
+  (await json<{ keys: string[] }>(runUrl(id, "/metric-keys"), { signal })).keys;
+
+/** Every series of a run from a page on. */
+export async function seriesFrom(id: string, first: SeriesPage, signal: AbortSignal): Promise<SeriesSummary[]> {
+  const found = [...first.series];
+  for (let cursor = first.next_cursor; cursor !== null;) {
+    const page = await seriesPage(id, { limit: 10_000, cursor }, signal);
     found.push(...page.series);
-    if (first || !next) onPage(found, page.total);
+    cursor = page.next_cursor;
   }
+  return found;
 }
 
 export async function experiments(lifecycle = "active"): Promise<Experiment[]> {

@@ -139,7 +139,7 @@ export class CompareState {
     const wide = this.runs.value.filter((run) => run.truncated).slice(0, MOST_WIDE);
     const keys = new Set<string>();
     for (const run of wide) {
-      await api.allSeries(run.run_id, (found) => found.forEach((one) => keys.add(one.key)), signal);
+      for (const key of await api.metricKeys(run.run_id, signal)) keys.add(key);
       this.moreKeys.value = [...keys];
     }
   }

@@ -53,12 +53,12 @@ export function Details({ run, series, onChange }: Props): JSX.Element {
           </tbody></table>
         </section>
         <section aria-label="Metrics" class="wide">
-          <h2>Metrics <small>{series.length}</small></h2>
+          <h2>Metrics <small>{series.length.toLocaleString("en-US")}</small></h2>
           <table>
             <thead><tr><th scope="col">key</th><th scope="col" class="number">last</th><th scope="col" class="number">lowest</th><th scope="col" class="number">highest</th><th scope="col" class="number">points</th></tr></thead>
             <tbody>{found.slice(0, ROWS).map((one) => <SeriesRow key={one.key} one={one} />)}</tbody>
           </table>
-          {found.length > ROWS && <p class="quiet">and {found.length - ROWS} more; find narrows it down</p>}
+          {found.length > ROWS && <p class="quiet">and {(found.length - ROWS).toLocaleString("en-US")} more; find narrows it down</p>}
         </section>
       </div>
     </div>

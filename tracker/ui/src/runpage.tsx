@@ -16,7 +16,7 @@ import { ago, duration, exact, moment, rounded } from "./format";
 import { now } from "./live";
 import { MetricGrid } from "./metricgrid";
 import { go, href, param, tenant } from "./route";
-import { RunState } from "./runstate";
+import { LATEST, RunState } from "./runstate";
 import { foremost, keyed, lessIsBetter, mainMetric } from "./search";
 import { copy, Editable, isStale, Menu, say, sayError, Status, Swatch, useKeys } from "./ui";
 import type { Run, SeriesSummary } from "./wire";
@@ -40,6 +40,10 @@ export function RunPage({ id }: { id: string }): JSX.Element {
   useEffect(() => {
     document.title = `${run?.name ?? "Run"} · Stepwell`;
   }, [run?.name]);
+  const { series, total } = state;
+  useEffect(() => {
+    if (tab === "details" && series.peek().length < total.peek()) void state.fetch(); // of very many not all have been read
+  }, [tab]);
   useKeys({ "[": () => void neighbour(run, true), "]": () => void neighbour(run, false) });
   if (!run) return failed ? <Failed id={id} error={failed} retry={() => void state.fetch()} /> : <p class="quiet pad" role="status">Reading the run…</p>;
   const metrics = state.keys.value;
@@ -151,8 +155,6 @@ function Actions({ run, state }: { run: Run; state: RunState }): JSX.Element {
     </span>
   );
 }
-
-const LATEST = 8;
 
 /** The last values, where everybody looks first. */
 function Latest({ series }: { series: SeriesSummary[] }): JSX.Element | null {

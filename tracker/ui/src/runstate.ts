@@ -3,9 +3,18 @@
 import { signal } from "@preact/signals";
 import * as api from "./api";
 import type { ChartData } from "./chartdata";
+import type { Columns } from "./columns";
 import { follow, type LiveEvent, type PointsEvent } from "./live";
+import { param } from "./route";
+import { foremost } from "./search";
 import type { Run, SeriesSummary } from "./wire";
 import { toNumber } from "./wire";
+
+const FIRST = 1_000;
+/** Drawing a tree of very many holds up the first charts, which are on their way: it takes no longer after them. */
+const CHARTS_FIRST_MS = 150;
+/** Of a run's last values, shown above everything. */
+export const LATEST = 8;
 
 export class RunState {
   readonly run = signal<Run | null>(null);
@@ -56,15 +65,35 @@ export class RunState {
     }
   }
 
-  private fetchSeries(signal: AbortSignal): Promise<void> {
-    return api.allSeries(this.id, (found, total) => {
-      this.total.value = total;
-      this.series.value = [...found];
-      this.known = new Set(found.map((one) => one.key));
-      if (this.known.size !== this.keys.value.length || this.keys.value.some((key) => !this.known.has(key))) {
-        this.keys.value = [...this.known];
-      }
-    }, signal);
+  /** The first series at once; of very many then all names, which make the tree, and of the others what is asked for. */
+  private async fetchSeries(signal: AbortSignal): Promise<void> {
+    const page = await api.seriesPage(this.id, { limit: FIRST }, signal);
+    const isWhole = page.next_cursor === null;
+    this.total.value = page.total;
+    if (isWhole || !this.series.value.length) this.series.value = page.series;
+    if (isWhole || !this.keys.value.length) this.show(page.series.map((one) => one.key));
+    if (isWhole) return;
+    if (this.known.size <= FIRST) await new Promise((resolve) => setTimeout(resolve, CHARTS_FIRST_MS));
+    const keys = await api.metricKeys(this.id, signal);
+    this.show(keys);
+    this.series.value = param("tab") === "details"
+      ? await api.seriesFrom(this.id, page, signal)
+      : [...page.series, ...await this.watched(keys, page.series, signal)];
+  }
+
+  /** What people look at first, where it is not among the first. */
+  private async watched(keys: string[], known: SeriesSummary[], signal: AbortSignal): Promise<SeriesSummary[]> {
+    const here = new Set(known.map((one) => one.key));
+    const wanted = foremost(keys, LATEST).filter((key) => !here.has(key));
+    if (!wanted.length) return [];
+    return (await api.series({ run_ids: [this.id], keys: wanted, max_points: 4 }, signal)).map(summaryOf);
+  }
+
+  private show(keys: string[]): void {
+    this.known = new Set(keys);
+    if (keys.length !== this.keys.value.length || this.keys.value.some((key) => !this.known.has(key))) {
+      this.keys.value = keys;
+    }
   }
 
   private on({ kind, data }: LiveEvent): void {
@@ -106,3 +135,15 @@ function updated(series: SeriesSummary[], event: PointsEvent): SeriesSummary[] {
   });
 }
 
+/** A few points with the extremes among them, or all there are, tell the same. */
+function summaryOf({ key, steps, times, values, counts }: Columns): SeriesSummary {
+  const end = values.length - 1;
+  const numbers = [...values].filter((value) => !Number.isNaN(value));
+  const [min, max] = numbers.length ? [Math.min(...numbers), Math.max(...numbers)] : [null, null];
+  const stepOf = (value: number | null): number | null => (value === null ? null : steps[values.indexOf(value)]!);
+  return {
+    key, count: counts ? counts.reduce((sum, one) => sum + one, 0) : values.length, exact: true,
+    last: values[end]!, last_step: steps[end]!, last_timestamp: times[end]!,
+    min, min_step: stepOf(min), max, max_step: stepOf(max),
+  };
+}
