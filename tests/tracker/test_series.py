@@ -77,7 +77,8 @@ async def test_the_names_of_all_series_sorted(client: CheckedClient):
     run_id, other = await client.new_run(), await client.new_run()
     assert await client.ok("GET", f"{RUNS}/{run_id}/metric-keys") == {"run_id": run_id, "keys": []}
     names = ["ключ", "b", "a/b", "a b", "B", "\U0001f600", "\uffee"]
-    await client.ok("POST", f"{RUNS}/{run_id}/log-metrics", json={"metrics": dict.fromkeys(names, 1)})
+    body = {"metrics": dict.fromkeys(names, 1)}
+    await client.ok("POST", f"{RUNS}/{run_id}/log-metrics", json=body)
     await log(client, other, "elsewhere", [(0, START, 1.0)])
     found = await client.ok("GET", f"{RUNS}/{run_id}/metric-keys")
     assert found["keys"] == sorted(names)
