@@ -68,11 +68,12 @@ class Peer:
     """Filling MLflow with 5,000 runs takes minutes: once is enough."""
 
 
-def install(name: str, package: str) -> tuple[Path, str]:
-    """The folder of commands of an environment with the newest release, and its version."""
+def install(name: str, package: str, *, again: bool = False) -> tuple[Path, str]:
+    """The folder of commands of an environment with the newest release, and its version; ``again``
+    makes it anew."""
     cache = Path(os.environ.get("BENCH_CACHE") or Path.home() / ".cache" / "stepwell-bench")
     folder = cache / name
-    if not (folder / "ready").exists():
+    if again or not (folder / "ready").exists():
         print(f"installing {package} into {folder}", file=sys.stderr)
         venv.create(folder, with_pip=True, clear=True)
         pip = [str(folder / "bin" / "pip"), "install", "--quiet"]

@@ -71,11 +71,9 @@ def environment(peer: Peer, *, fresh: bool = False) -> tuple[Path, str]:
     """
     if not peer.package:
         return Path(sys.executable), ""
-    source = str(ROOT) if peer.package == "stepwell" else peer.package
-    binaries, version = install(peer.package, source)
-    if fresh and peer.package == "stepwell":
-        pip = [str(binaries / "pip"), "install", "--quiet", "--force-reinstall", "--no-deps"]
-        subprocess.run([*pip, source], check=True, stdout=sys.stderr)
+    ours = peer.package == "stepwell"
+    source = str(ROOT) if ours else peer.package
+    binaries, version = install(peer.package, source, again=ours and fresh)
     return binaries / "python", version
 
 
