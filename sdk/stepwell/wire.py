@@ -78,11 +78,15 @@ class CreateExperiment(Struct):
 
 
 class UpdateExperiment(Struct):
-    """Absent fields stay as they are; a tag set to null is removed."""
+    """Absent fields stay as they are; a tag set to null is removed.
+
+    ``if_tags`` are tags as they must be now, null where one must not be: else nothing changes.
+    """
 
     name: Name | UnsetType = UNSET
     description: Text | UnsetType = UNSET
     tags: dict[str, str | None] = {}
+    if_tags: dict[str, str | None] = {}
 
 
 class PurgeDeleted(Struct):

@@ -142,12 +142,24 @@ class Catalog:
         lifecycle = change.lifecycle or old.lifecycle
         if await tx.fetch(sql.is_purging, (old.number,)):
             raise Conflict(f"experiment {old.name!r} is being deleted for good")
+        await self._check_tags(tx, old.number, change.expected_tags)
         now = now_ms()
         await tx.execute(sql.update_experiment, (name, description, lifecycle, now, old.number))
         await self._set_experiment_tags(tx, old.number, change.tags)
         if lifecycle != old.lifecycle:
             await self._cascade(tx, old.number, lifecycle, now)
         self.forget(old)
+
+    async def _check_tags(
+        self, tx: Transaction, number: int, expected: Mapping[str, str | None]
+    ) -> None:
+        if not expected:
+            return
+        rows = await tx.fetch(in_list(sql.experiment_tags, 1), (number,))
+        tags = {key: value for _, key, value in rows}
+        for key, value in sorted(expected.items()):
+            if tags.get(key) != value:
+                raise Conflict(f"the tag {key!r} is not what it was expected to be")
 
     async def _set_experiment_tags(
         self, tx: Transaction, number: int, tags: Mapping[str, str | None]

@@ -256,6 +256,8 @@ class ExperimentChange:
     description: str | None = None
     lifecycle: str | None = None
     tags: dict[str, str | None] = field(default_factory=dict)
+    expected_tags: dict[str, str | None] = field(default_factory=dict)
+    """What these tags must be (None: not there), or nothing changes."""
 
 
 @dataclass(slots=True)

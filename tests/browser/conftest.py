@@ -89,6 +89,17 @@ def page(context: BrowserContext) -> Iterator[Page]:
     assert errors == []
 
 
+@pytest.fixture
+def shaken(context: BrowserContext) -> Iterator[Page]:
+    """A page whose requests may fail: Chromium reports each.  Errors of scripts fail the test."""
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
+    yield page
+    page.close()
+    assert errors == []
+
+
 def _is_bad(told: ConsoleMessage) -> bool:
     """A filter's mistake is the user's; Chromium reports every answer of 422 as an error."""
     return told.type in ("error", "warning") and "status of 422" not in told.text

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.seeding import Client
 from tests.serving import serving
 
 RECONNECT_MS = 15_000
 """The page tries every two seconds; a server on a busy machine takes some to start."""
-
-
-@pytest.fixture
-def shaken(context: BrowserContext) -> Iterator[Page]:
-    """A page whose requests may fail: Chromium reports each.  Errors of scripts fail the test."""
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
-    yield page
-    page.close()
-    assert errors == []
 
 
 def test_a_page_goes_on_when_the_server_is_there_again(shaken, tmp_path):

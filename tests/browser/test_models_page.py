@@ -50,24 +50,3 @@ def test_no_model_or_one_without_versions_says_what_to_do(site: Site, page: Page
     assert site.url in code
     page.goto(f"{site.url}/models?tenant=models&model=empty")
     expect(page.get_by_text("No version yet")).to_be_visible()
-
-
-def test_a_view_saved_by_somebody_else_meanwhile_is_kept_and_seen(
-    site: Site, page: Page, registered: str
-):
-    """Two people with open pages: each sees the other's view once the menu is opened."""
-    other = page.context.new_page()
-    for one, name in ((page, "mine"), (other, "yours")):
-        one.goto(f"{site.url}/?tenant=models")
-        one.get_by_label("Saved views").click()
-        one.get_by_label("Name of the view").fill(name)
-    for one in (page, other):
-        one.get_by_role("button", name="Save", exact=True).click()
-    for one in (page, other):
-        one.get_by_label("Saved views").click()
-        one.get_by_label("Saved views").click()
-        for name in ("mine", "yours"):
-            expect(one.get_by_role("link", name=name)).to_be_visible()
-    page.get_by_label("Name of the view").fill("yours")
-    expect(page.get_by_role("button", name="Replace")).to_be_enabled()
-    other.close()

@@ -197,21 +197,6 @@ def test_the_table_as_csv_has_every_row_and_digit(table):
     assert len(text[1].split(",")[6]) > 10
 
 
-def test_a_view_that_was_saved_is_there_again(site, page):
-    with site.client("views") as http:
-        http.run("one", metrics={})
-    page.goto(f"{site.url}/?tenant=views&q=one&order=attributes.name+ASC")
-    expect(page.locator(".count")).to_contain_text("1 run")
-    page.get_by_label("Saved views").click()
-    page.get_by_label("Name of the view").fill("my view")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_role("link", name="my view")).to_be_visible()
-    page.goto(f"{site.url}/?tenant=views")
-    page.get_by_label("Saved views").click()
-    page.get_by_role("link", name="my view").click()
-    expect(page).to_have_url(f"{site.url}/?tenant=views&q=one&order=attributes.name+ASC")
-
-
 def test_a_run_that_begins_appears_by_itself(site, page):
     page.goto(f"{site.url}/?tenant=newcomers")
     expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()

@@ -1,5 +1,7 @@
 """Experiments over HTTP."""
 
+import asyncio
+
 from tests.tracker.checked import BASE, RUNS, CheckedClient
 
 UNKNOWN = "00000000-0000-8000-8000-000000000000"
@@ -39,6 +41,43 @@ async def test_a_taken_name_answers_with_the_one_that_has_it(client: CheckedClie
         409, "PATCH", f"{BASE}/{other['experiment_id']}", json={"name": "fraud"}
     )
     assert problem.experiment_id == made["experiment_id"]
+
+
+async def test_tags_change_only_where_they_are_as_expected(client: CheckedClient):
+    made = await client.ok("POST", BASE, json={"name": "e", "tags": {"a": "1", "b": "2"}})
+    one = f"{BASE}/{made['experiment_id']}"
+    rename: dict[str, dict[str, str | None]] = {
+        "tags": {"a": None, "c": "1"},
+        "if_tags": {"a": "1", "c": None},
+    }
+    await client.ok("PATCH", one, json={"tags": {"c": "theirs"}})
+    problem = await client.refused(409, "PATCH", one, json=rename)
+    assert "'c'" in problem.detail
+    assert (await client.ok("GET", one))["tags"] == {"a": "1", "b": "2", "c": "theirs"}
+    await client.ok("PATCH", one, json={"tags": {"a": "changed", "c": None}})
+    body = {**rename, "name": "other"}
+    await client.refused(409, "PATCH", one, json=body)
+    found = await client.ok("GET", one)
+    assert (found["name"], found["tags"]) == ("e", {"a": "changed", "b": "2"})
+    await client.ok("PATCH", one, json={"tags": {"a": "1"}, "if_tags": {"a": "changed"}})
+    renamed = await client.ok("PATCH", one, json=rename)
+    assert renamed["tags"] == {"b": "2", "c": "1"}
+    await client.refused(409, "PATCH", one, json=rename)  # once more: it is done
+
+
+async def test_of_many_that_expect_the_same_one_comes_through(client: CheckedClient):
+    made = await client.ok("POST", BASE, json={"name": "e"})
+    one = f"{BASE}/{made['experiment_id']}"
+    answers = await asyncio.gather(
+        *(
+            client.request("PATCH", one, json={"tags": {"a": str(n)}, "if_tags": {"a": None}})
+            for n in range(20)
+        )
+    )
+    won = [n for n, answer in enumerate(answers) if answer.status_code == 200]
+    assert len(won) == 1
+    assert {answer.status_code for answer in answers} == {200, 409}
+    assert (await client.ok("GET", one))["tags"] == {"a": str(won[0])}
 
 
 async def test_lists_are_paged_and_counted(client: CheckedClient):

@@ -83,7 +83,7 @@ async def get_experiment(request: Request) -> wire.Experiment:
 
 
 async def update_experiment(request: Request) -> wire.Experiment:
-    """Change an experiment's name, description or tags."""
+    """Change an experiment's name, description or tags, where its tags are as expected."""
     body: wire.UpdateExperiment = request.body
     return await _change(
         request,
@@ -93,6 +93,7 @@ async def update_experiment(request: Request) -> wire.Experiment:
                 None if body.description is UNSET else storable("description", body.description)
             ),
             tags=changes(body.tags),
+            expected_tags=changes(body.if_tags, "if_tags"),
         ),
     )
 

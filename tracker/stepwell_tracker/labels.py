@@ -62,11 +62,11 @@ def texts(path: str, given: Mapping[str, wire.Scalar]) -> dict[str, str]:
     return {key: checked_value(f"{path}.{key}", value) for key, value in given.items()}
 
 
-def changes(given: Mapping[str, str | None]) -> dict[str, str | None]:
+def changes(given: Mapping[str, str | None], field: str = "tags") -> dict[str, str | None]:
     """Changes of tags; null removes one."""
-    check_keys(given, lambda key: f"tags.{key}")
+    check_keys(given, lambda key: f"{field}.{key}")
     return {
-        key: None if value is None else checked_value(f"tags.{key}", value)
+        key: None if value is None else checked_value(f"{field}.{key}", value)
         for key, value in given.items()
     }
 

@@ -4,7 +4,7 @@ import { effect, signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Compare } from "./compare";
-import { experiments, loadExperiments, problem, saveView, tenants, views } from "./catalog";
+import { changeViews, experiments, loadExperiments, problem, tenants, views } from "./catalog";
 import { dark, isDark } from "./colors";
 import { connected } from "./live";
 import { Models } from "./models";
@@ -111,17 +111,14 @@ function Views(): JSX.Element {
     event.preventDefault();
     if (!wanted) return;
     const address = path.value + (query.value.size ? `?${query.value.toString()}` : "");
-    saveView(wanted, address).then(() => say(`Saved “${wanted}”`), sayError);
-    setName("");
+    changeViews({ [wanted]: address }).then(() => {
+      say(`Saved “${wanted}”`);
+      setName("");
+    }, sayError);
   };
   return (
     <>
-      {views().map(([label, address]) => (
-        <div class="row" key={label}>
-          <a data-closes href={ROOT + address}>{label}</a>
-          <button type="button" aria-label={`Delete the view ${label}`} onClick={() => saveView(label, null).catch(sayError)}>✕</button>
-        </div>
-      ))}
+      {views().map(([label, address]) => <View key={label} label={label} address={address} />)}
       {!views().length && <p class="quiet">A view is everything this page shows: filter, columns, charts. Saved ones are there for everyone in this tenant.</p>}
       <form onSubmit={save} class="row">
         <input aria-label="Name of the view" placeholder="Save this view as…" maxLength={100} value={name} onInput={(event) => setName(event.currentTarget.value)} />
@@ -130,6 +127,44 @@ function Views(): JSX.Element {
     </>
   );
 }
+
+function View({ label, address }: { label: string; address: string }): JSX.Element {
+  const [draft, setDraft] = useState<string | null>(null);
+  if (draft === null) {
+    return (
+      <div class="row">
+        <a data-closes href={ROOT + address}>{label}</a>
+        <span>
+          <button type="button" title="Rename" aria-label={`Rename the view ${label}`} onClick={() => setDraft(label)}>✎</button>{" "}
+          <button type="button" title="Delete" aria-label={`Delete the view ${label}`} onClick={() => changeViews({ [label]: null }).catch(sayError)}>✕</button>
+        </span>
+      </div>
+    );
+  }
+  const wanted = draft.trim();
+  const taken = wanted !== label && views().some(([name]) => name === wanted);
+  const rename = (event: Event): void => {
+    event.preventDefault();
+    setDraft(null);
+    if (wanted !== label) changeViews({ [label]: null, [wanted]: address }).then(() => say(`Renamed to “${wanted}”`), sayError);
+  };
+  const onKey = (event: KeyboardEvent): void => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation(); // the menu stays
+    setDraft(null);
+  };
+  return (
+    <form class="row" onSubmit={rename} onKeyDown={onKey}>
+      <input aria-label={`New name of the view ${label}`} maxLength={100} value={draft} ref={focused} onInput={(event) => setDraft(event.currentTarget.value)} />
+      <button type="submit" disabled={!wanted || taken} title={taken ? "Another view has that name" : undefined}>{taken ? "Taken" : "Rename"}</button>
+    </form>
+  );
+}
+
+const focused = (field: HTMLInputElement | null): void => {
+  field?.focus();
+  field?.select();
+};
 
 const KEYS: [string, string][] = [
   ["/", "Search or filter"], ["g", "All runs"], ["m", "Models"], ["[  ]", "Newer and older run, on a run's page"],

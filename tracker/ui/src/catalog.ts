@@ -48,10 +48,20 @@ export function views(): [string, string][] {
     key.startsWith(VIEW) ? [[key.slice(VIEW.length), value] as [string, string]] : []);
 }
 
-/** `address` is a path with its query; null removes the view. */
-export async function saveView(name: string, address: string | null): Promise<void> {
+/** Names with their addresses (a path with its query), null where a view goes.  Nothing changes where a view is
+ * no longer as this page knows it: somebody else would lose what they saved. */
+export async function changeViews(changes: Record<string, string | null>): Promise<void> {
   const home = experiments.value?.find((one) => one.number === 0);
   if (!home) return;
-  await api.changeExperiment(home.experiment_id, { tags: { [VIEW + name]: address } });
-  await loadExperiments();
+  const known = new Map(views());
+  const tags = Object.entries(changes).map(([name, address]) => [VIEW + name, address]);
+  const if_tags = Object.keys(changes).map((name) => [VIEW + name, known.get(name) ?? null]);
+  try {
+    await api.changeExperiment(home.experiment_id, { tags: Object.fromEntries(tags), if_tags: Object.fromEntries(if_tags) });
+  } catch (error) {
+    if (error instanceof api.ApiError && error.problem.status === 409) throw new Error("Somebody has changed that view meanwhile: here is how it is now");
+    throw error;
+  } finally {
+    await loadExperiments();
+  }
 }
