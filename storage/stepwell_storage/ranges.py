@@ -2,8 +2,8 @@
 
 All numbers of the database are int64: counts and times as they are, metric values and the numbers
 of parameters in the order-preserving form of :mod:`stepwell_storage.points`.  So every comparison
-becomes a test of membership in a few ranges, exact also where a double cannot hold the number that
-somebody wrote: no integer is rounded on the way.
+becomes a test of membership in a few ranges.  Counts and times are compared exactly, whatever
+somebody wrote; doubles with the nearest double, which the same number becomes when it is logged.
 
 ``!=`` is the complement of ``=`` and is left to the caller.  NaN equals NaN and nothing else, and
 is neither less nor greater than anything.  -0.0 and 0.0 are equal.
@@ -30,12 +30,12 @@ def of_doubles(operator: Ordering, number: Number) -> list[Range]:
     """The ordered integers of the doubles ``x`` for which ``x operator number`` holds."""
     if number != number:
         return [(NAN, NAN)] if operator == "=" else []
-    nearest, error = _nearest(number)
+    nearest, beyond = _nearest(number)
     # -0.0 and 0.0 stand beside each other in the order, and count as one.
     low, high = (-1, 0) if nearest == 0 else (ordered(nearest), ordered(nearest))
-    if error < 0:  # nearest < number < the next double
+    if beyond < 0:  # -inf < number < every other double
         low, high = high + 1, high
-    elif error > 0:
+    elif beyond > 0:
         low, high = low, low - 1
     return _ranges(operator, (low, high), (_LEAST, _GREATEST))
 
@@ -52,12 +52,11 @@ def of_seconds(operator: Ordering, number: Number) -> list[Range]:
 
 
 def _nearest(number: Number) -> tuple[float, int]:
-    """The double nearest to a number, and the sign of ``double - number``."""
+    """The double nearest to a number; the sign of an integer beyond all doubles, otherwise 0."""
     try:
-        nearest = float(number)
+        return float(number), 0
     except OverflowError:
         return (math.inf, 1) if number > 0 else (-math.inf, -1)
-    return nearest, (nearest > number) - (nearest < number)
 
 
 def _by_search(operator: Ordering, number: Number, value: Callable[[int], Number]) -> list[Range]:

@@ -1,5 +1,6 @@
 """Filters: everything that can be said, said right, and everything else refused with its place."""
 
+import math
 from typing import Any
 
 import pytest
@@ -131,20 +132,36 @@ def named(names: list[str]) -> list[Logged]:
     return [Logged(f"{n:032x}", name, "", "Default", "running", n) for n, name in enumerate(names)]
 
 
-async def test_integers_beyond_doubles_are_compared_exactly(tenant: Tenant) -> None:
-    runs = with_loss(2.0**53, 2.0**53 + 2)
-    runs[0].params = {"seed": "9007199254740993"}  # rounds to 2**53 as a double
+async def test_a_number_that_was_logged_is_found_by_itself(tenant: Tenant) -> None:
+    """Also where no double holds it: it is rounded when it is logged, and when it is asked for."""
+    seed = 14695981039346656037
+    runs = with_loss(float(2**53 + 1), float(seed), math.inf)
+    for run, value in zip(runs, (2**53 + 1, seed, 10**390), strict=True):
+        run.params = {"seed": str(value)}
     await log_into(tenant, runs)
 
     async def found(filter: str) -> list[int]:
         page = await tenant.search(RunQuery(filter=filter, order_by=("start_time",)))
         return [run.start_time for run in page.runs]
 
-    assert await found(f"metrics.loss < {2**53 + 1}") == [0]
-    assert await found(f"metrics.loss = {2**53 + 1}") == []
-    assert await found(f"metrics.loss > {2**53 + 1}") == [1]
+    for key in ("metrics.loss", "params.seed"):
+        assert await found(f"{key} = {2**53 + 1}") == [0]
+        assert await found(f"{key} in ({seed}, {seed + 4096})") == [1]
+        assert await found(f"{key} != {seed}") == ([0, 2] if key == "metrics.loss" else [0])
+        assert await found(f"{key} < {seed}") == [0]
+        assert await found(f"{key} = {10**390}") == []  # which is no infinity
+    assert await found(f"metrics.loss > {10**390}") == [2]
+    assert await found(f"params.seed = '{10**390}'") == [2]
     assert await found("params.seed = '9007199254740993'") == [0]
-    assert await found(f"params.seed = {2**53}") == [0]
+
+
+async def test_times_and_counts_are_compared_exactly(tenant: Tenant) -> None:
+    runs = named(["early", "late"])
+    for run, start in zip(runs, (2**53, 2**53 + 1), strict=True):
+        run.start_time = start
+    await log_into(tenant, runs)
+    page = await tenant.search(RunQuery(filter=f"start_time = {2**53 + 1}"))
+    assert [run.name for run in page.runs] == ["late"]
 
 
 async def test_what_looks_like_sql_is_data(tenant: Tenant) -> None:

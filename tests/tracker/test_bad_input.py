@@ -37,7 +37,11 @@ LOG_BATCH: dict[str, tuple[dict[str, Any], int, str | None]] = {
     "malformed": (raw(b'{"metrics":['), 400, None),
     "no body": (raw(b""), 400, None),
     "not UTF-8": (raw(b'{"tags":[{"key":"\xff","value":"1"}]}'), 400, None),
-    "half a surrogate pair": (raw(b'{"tags":[{"key":"\\ud800","value":"1"}]}'), 400, None),
+    "half a surrogate pair": (
+        raw(b'{"tags":[{"key":"\\ud800","value":"1"}]}'),
+        422,
+        "tags[0].key",
+    ),
     "nested too deeply": (raw(b'{"x":' + b"[" * 100_000), 400, None),
     "bare NaN": (raw(b'{"metrics":[{"key":"a","value":NaN}]}'), 400, None),
     "bare Infinity": (raw(b'{"metrics":[{"key":"a","value":-Infinity}]}'), 400, None),

@@ -65,7 +65,8 @@ def test_a_wrong_field_in_front_of_a_malformed_rest_is_still_named(tail):
         b'{"metrics":[{"key":"a","value":Infinity}]}',
         b'{"x":1} trailing',
         b'{"metrics":[{"key":"\xff","value":1}]}',
-        b'{"metrics":[{"key":"\\ud800","value":1}]}',
+        b'{"metrics":[{"key":"\\ud800","value":NaN}]}',
+        b'{"metrics":[{"key":"\\ud800","value":1}]',
         b'{"x":' + b"[" * 100_000,
         b"\xef\xbb\xbf{}",
     ],
@@ -74,6 +75,23 @@ def test_a_wrong_field_in_front_of_a_malformed_rest_is_still_named(tail):
 def test_a_malformed_body_is_a_bad_request(body):
     with pytest.raises(BadRequest):
         log_batch(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'{"params":{"fine":"\\ud83d\\ude00","lr":"\\ud800"}}', "params.lr"),
+        (b'{"params":{"lr":"a\\udc00bcdefghijk"}}', "params.lr"),
+        (b'{"params":{"lr":"\\uDBFF\\u0041"}}', "params.lr"),
+        (b'{"params":{"\\ud800":"1"}}', "params"),
+    ],
+)
+def test_half_a_surrogate_pair_is_a_wrong_field(body, path):
+    with pytest.raises(Invalid, match="no lone surrogates") as refusal:
+        log_params(body)
+    assert refusal.value.path == path
+    with pytest.raises(BadRequest):  # where it would take long to tell which
+        log_params(body[:-1] + b"," + b'"x":"' + b"x" * 1024 * 1024 + b'"}')
 
 
 def test_unknown_fields_are_ignored():
@@ -137,6 +155,12 @@ def test_a_query_is_read_by_its_declaration():
         (b"number=11", "number"),
         (b"number=x", "number"),
         (b"number=1.5", "number"),
+        (b"number=3.0", "number"),
+        (b"number=1e0", "number"),
+        (b"number=%D9%A3", "number"),
+        (b"number=%2B3", "number"),
+        (b"maybe=null", "maybe"),
+        (b"maybe=9007199254740993.0", "maybe"),
         (b"number=", "number"),
         (b"number=99999999999999999999999", "number"),
         (b"flag=maybe", "flag"),

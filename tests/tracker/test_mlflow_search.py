@@ -73,16 +73,40 @@ async def runs(mlflow: Mlflow) -> dict[str, str]:
         ("user_id ILIKE 'ME'", "abc"),
         ("artifact_uri LIKE 'mlflow-artifacts:/0/%'", "abc"),
         ("metrics.loss > 0 AND ", "abc"),
+        ("and metrics.loss > 1 AND and tags.team != 'T2'", "c"),
+        ("AND", "abc"),
+        ("metrics.'loss' = 3", "c"),
+        ("tags.'team'='T1' and params.'n' = '10'", "a"),
+        ("tags.'a`b\\\"c' = 'T1'", ""),
+        ("metrics. = 1", ""),
+        ("metrics.`` != 1", ""),
+        ("params.\"\" IS NULL", "abc"),
+        ("tags.'' = ''", ""),
+        ("Created > 2", "c"),
     ],
 )  # fmt: skip
 async def test_what_a_filter_finds(mlflow: Mlflow, runs: dict[str, str], filter, expected):
     assert "".join(await mlflow.found(filter, "run_name")) == expected
 
 
+async def test_nothing_escapes_in_a_text(mlflow: Mlflow):
+    values = ["it's", "it''s", r"it\'s", r"C:\data", r"\\host\share", 'a"b', r"100%_\_"]
+    for number, value in enumerate(values):
+        tags = [{"key": "t", "value": value}]
+        await mlflow.run(run_name=str(number), start_time=number, tags=tags)
+    for number, value in enumerate(values):
+        quote = '"' if "'" in value.replace("''", "").replace(r"\'", "") else "'"
+        text = f"{quote}{value}{quote}"
+        assert await mlflow.found(f"tags.t = {text}", "run_name") == [str(number)], value
+        assert str(number) in await mlflow.found(f"tags.t LIKE {text}", "run_name"), value
+    assert await mlflow.found("tags.t = 'it''s'", "run_name") == ["1"]
+
+
 async def test_lists_of_ids(mlflow: Mlflow, runs: dict[str, str]):
     some = f"('{runs['a']}', '{runs['c']}')"
     assert await mlflow.found(f"run_id IN {some}", "run_name") == ["a", "c"]
     assert await mlflow.found(f"attributes.run_id NOT IN {some}") == ["b"]
+    assert await mlflow.found(f"run_id IN ('{runs['a']}', )", "run_name") == ["a"]
     assert await mlflow.found(f"run_id = '{runs['b']}'") == ["b"]
 
 
@@ -96,11 +120,26 @@ async def test_lists_of_ids(mlflow: Mlflow, runs: dict[str, str]):
         "status IS NULL", "params.n = '1' junk", "metrics.loss LIKE 'x'", "params.n > '1'",
         "params.n", "run_name NOT LIKE 'a'", "start_time = '1'", "max(metrics.loss) > 1",
         "duration > 1", "description = ''", "datasets.nonsense = 'x'", "tags.a = 'x", "= 'x'",
+        "attributes. = 'x'", ".a = 'x'", "run_id IN (,)", "run_id IN ()", "run_id IN ('a',,'b')",
+        "run_id IN (, 'a')", "status = 'RUNNING',", "params.n = '1' params.n = '1'", "'n' = 'x'",
     ],
 )  # fmt: skip
 async def test_filters_that_mlflow_refuses(mlflow: Mlflow, filter: str):
     body: dict[str, Any] = {"experiment_ids": ["0"], "filter": filter}
     await mlflow.refused("runs/search", INVALID, "Invalid clause(s) in filter string", **body)
+
+
+@pytest.mark.parametrize("filter", [" ", "\n\t"])
+@pytest.mark.parametrize(
+    ("call", "body"),
+    [
+        ("runs/search", {"experiment_ids": ["0"]}),
+        ("experiments/search", {"max_results": 5}),
+        ("logged-models/search", {"experiment_ids": ["0"]}),
+    ],
+)
+async def test_a_blank_filter_is_refused(mlflow: Mlflow, call, body, filter):
+    await mlflow.refused(call, INVALID, f"Invalid filter '{filter}'", filter=filter, **body)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +157,9 @@ async def test_filters_that_mlflow_refuses(mlflow: Mlflow, filter: str):
         (["status DESC"], "bca"),
         (["end_time"], "cab"),
         (["artifact_uri"], "abc"),
+        (["Created"], "abc"),
+        (["metrics.'loss' DESC"], "cba"),
+        (["metrics.", "run_name"], "abc"),
     ],
 )
 async def test_orders_and_their_pages(mlflow: Mlflow, runs: dict[str, str], order, expected):

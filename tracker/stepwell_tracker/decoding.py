@@ -6,7 +6,9 @@ field (a mapping's value, a column's position), the slow path here finds the nam
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -20,7 +22,12 @@ from stepwell_tracker.errors import BadRequest, field_error
 MAX_PARAMETERS = 10_000
 """Bound of a query's parameters; ``keys`` and ``experiment_id`` may repeat."""
 
+MAX_SEARCHED_BYTES = 1024 * 1024
+"""Bound of bodies that are looked through for the field that has half a surrogate pair."""
 
+_INTEGER = re.compile(r"-?[0-9]+")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF = re.compile("[\ud800-\udfff]")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _mappings = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -46,6 +53,7 @@ class Decoder:
         except msgspec.ValidationError as error:
             raise self._named(error, body) from None
         except msgspec.DecodeError as error:
+            self._refuse_halves(body)
             raise BadRequest(f"the body cannot be decoded: {error}") from None
         except UnicodeDecodeError:
             raise BadRequest("the body has text that is not UTF-8") from None
@@ -63,6 +71,19 @@ class Decoder:
             path = column_path(path)
         return Invalid(path, found.detail)
 
+    def _refuse_halves(self, body: bytes) -> None:
+        """Raises Invalid for half a surrogate pair, which JSON has and msgspec does not take."""
+        if self._media != wire.JSON or len(body) > MAX_SEARCHED_BYTES:
+            return
+        if not _SURROGATE.search(body):
+            return
+        try:
+            places = list(_halves(json.loads(body, parse_constant=_refuse_constant), ""))
+        except (ValueError, RecursionError):
+            return
+        for path in places[:1]:
+            raise Invalid(path, "a text has no lone surrogates")
+
     def _culprit(self, name: str, body: bytes) -> str:
         """The key of the first entry of a mapping that does not fit."""
         try:
@@ -76,6 +97,27 @@ class Decoder:
                 if field_error(error).path.startswith(name):
                     return key
         return "..."
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and infinities are no JSON
+
+
+def _halves(value: object, path: str) -> Iterator[str]:
+    """Where a text has a lone surrogate; that of a key is the mapping's own place."""
+    match value:
+        case str():
+            if _HALF.search(value):
+                yield path
+        case list():
+            for place, one in enumerate(value):
+                yield from _halves(one, f"{path}[{place}]")
+        case dict():
+            for key, one in value.items():
+                if _HALF.search(key):
+                    yield path
+                else:
+                    yield from _halves(one, f"{path}.{key}".removeprefix("."))
 
 
 def check_format(number: int) -> None:
@@ -109,29 +151,31 @@ def column_path(path: str) -> str:
     return named
 
 
-def _may_be_list(kind: inspect.Type) -> bool:
+def _may_be(wanted: type[inspect.Type], kind: inspect.Type) -> bool:
     match kind:
         case inspect.Metadata(type=inner):
-            return _may_be_list(inner)
+            return _may_be(wanted, inner)
         case inspect.UnionType(types=kinds):
-            return any(map(_may_be_list, kinds))
+            return any(_may_be(wanted, one) for one in kinds)
         case _:
-            return isinstance(kind, inspect.ListType)
+            return isinstance(kind, wanted)
 
 
 class Query:
     """A query string into a Struct, which declares the parameters.
 
     Fields whose type is a list may be repeated, others not; unknown parameters are ignored.
+    Integers are decimal digits: msgspec's lax mode would take ``3.0``, ``1e3`` and ``null``, too.
     """
 
-    __slots__ = ("_lists", "_names", "_struct")
+    __slots__ = ("_integers", "_lists", "_names", "_struct")
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         kinds = {field.encode_name: field.type for field in inspect.type_info(struct).fields}  # type: ignore[attr-defined]
         self._struct = struct
         self._names = set(kinds)
-        self._lists = {name for name, kind in kinds.items() if _may_be_list(kind)}
+        self._lists = {name for name, kind in kinds.items() if _may_be(inspect.ListType, kind)}
+        self._integers = {name for name, kind in kinds.items() if _may_be(inspect.IntType, kind)}
 
     def __call__(self, query: bytes) -> Any:
         given: dict[str, Any] = {}
@@ -143,6 +187,8 @@ class Query:
             elif name in given:
                 raise Invalid(name, f"the query parameter {name} is given twice")
             elif name in self._names:
+                if name in self._integers and not _INTEGER.fullmatch(value):
+                    raise Invalid(name, f"{name} is an integer, written in decimal digits")
                 given[name] = value
         try:
             return msgspec.convert(given, self._struct, strict=False)

@@ -27,16 +27,16 @@ from stepwell_storage.filters import (
 from stepwell_storage.records import ListOrder
 from stepwell_tracker.mlflow.errors import INVALID, Refused
 from stepwell_tracker.mlflow.fields import Fields
+from stepwell_tracker.mlflow.spellings import respelt
 from stepwell_tracker.mlflow.views import NOTE, RUN_NAME
 
-_DANGLING: Final = re.compile(r"\s+and\s*$", re.IGNORECASE)
 _NUMBERS: Final = frozenset(("=", "!=", "<", "<=", ">", ">="))
 _TEXTS: Final = frozenset(("=", "!=", "like", "ilike"))
 _LISTED: Final = _TEXTS | {"in", "not in"}
 _NULLABLE: Final = _TEXTS | {"is null"}
 PROMPT: Final = "mlflow.prompt.is_prompt"
 _RUN_NAMES: Final = ("run_name", "run name", "Run name", "Run Name")
-_TIMES: Final = ("start_time", "created", "end_time")
+_TIMES: Final = ("start_time", "created", "Created", "end_time")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ RUNS: Final = Grammar(
             **dict.fromkeys(_TIMES, _NUMBERS),
         },
     },
-    names=dict.fromkeys(_RUN_NAMES, "name"),
+    names={**dict.fromkeys(_RUN_NAMES, "name"), "Created": "created"},
 )
 EXPERIMENTS: Final = Grammar(
     {
@@ -114,6 +114,7 @@ MODELS: Final = Grammar(
 
 def translated(text: str, grammar: Grammar) -> str:
     """The filter in the native language.  Raises Refused."""
+    text = respelt(text)
     return " and ".join(_predicate(one, text, grammar) for one in _clauses(text))
 
 
@@ -130,6 +131,7 @@ def without_prompts(text: str, grammar: Grammar) -> str:
     """
     found = []
     wanted = False
+    text = respelt(text)
     for one in _clauses(text):
         written = _predicate(one, text, grammar)
         if one.field.entity == "tags" and one.field.key == PROMPT and isinstance(one, Comparison):
@@ -146,7 +148,7 @@ def run_order(items: Sequence[str]) -> tuple[str, ...]:
     found = []
     for text in items:
         try:
-            item = parse_order(text)
+            item = parse_order(respelt(text))
         except Invalid as error:
             raise Refused(INVALID, f"Invalid order_by clause '{text[:200]}': {error}") from None
         of = item.field
@@ -214,7 +216,8 @@ def model_order(items: Sequence[Fields]) -> tuple[ListOrder, ...]:
 
 def _clauses(text: str) -> list[Predicate]:
     """Raises Refused."""
-    text = _DANGLING.sub("", text)
+    if text and not text.strip():
+        raise Refused(INVALID, f"Invalid filter '{text[:500]}'. Could not be parsed.")
     try:
         expression = parse(text)
     except Invalid as error:
@@ -315,8 +318,10 @@ def _literal(value: Value, *, is_status: bool = False, is_pattern: bool = False)
     """A status is stored in the other case, so that only one in upper case is ever equal."""
     if not isinstance(value.value, str):
         return value.text
-    text = value.value.swapcase() if is_status else value.value
-    if is_pattern:  # a backslash escapes nothing in MLflow's patterns
+    text = value.text[1:-1]  # as it stands there: nothing escapes a quote or a backslash in MLflow
+    if is_status:
+        text = text.swapcase()
+    if is_pattern:
         text = text.replace("\\", "\\\\")
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
