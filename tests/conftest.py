@@ -10,7 +10,8 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for name in [name for name in os.environ if name.startswith(("STEPWELL_", "MLFLOW_"))]:
-    del os.environ[name]
+    if name != "STEPWELL_TEST_SEED":  # which is a setting of the tests themselves
+        del os.environ[name]
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -11,6 +11,8 @@ What we rely on, and the rules that follow from it:
 - A PRAGMA whose rows are not fetched silently disables those after it: each one is fetched.
 - SQLite syncs the folder that a WAL is made in, but takes no notice when that fails, and none above
   it: with such a name the power takes every acknowledgement.  We sync them once the WAL is there.
+- A file (or its WAL, or its index) that the disk does not let it open for writing SQLite opens for
+  reading, without a word, and that connection never writes.  So it is opened anew when it says so.
 """
 
 import asyncio
@@ -107,6 +109,12 @@ def translate(error: Exception, path: object, *, reading: bool = False) -> Stora
     if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
         return Closed("the database was closed")
     return StorageError(f"{type(error).__name__}: {error}")
+
+
+def _cannot_write(error: BaseException) -> bool:
+    """Whether it is a connection that was opened for reading, not the disk of this moment."""
+    code = getattr(error.__cause__, "sqlite_errorcode", 0)
+    return isinstance(error, Full) and code & 0xFF == sqlite3.SQLITE_READONLY
 
 
 def _is_damage(error: Exception) -> bool:
@@ -268,6 +276,8 @@ class Sqlite:
         self._writer = writer
         self._idle: list[_Connection] = []
         self._readers = asyncio.Semaphore(MAX_READERS if path else 1)
+        self._only_reads = False
+        """Whether the writer was found to be one that cannot write."""
         self._closed = False
 
     @classmethod
@@ -289,16 +299,32 @@ class Sqlite:
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[_Connection]:
+        if self._only_reads:
+            await self._renew()
         self._writer.begin("begin immediate")
         try:
             yield self._writer
             if self._place:
                 self._place.require()
             await self._writer.execute("commit")
-        except BaseException:
+        except BaseException as error:
+            self._only_reads = _cannot_write(error)
             with contextlib.suppress(StorageError):
                 await self._writer.rollback()
             raise
+
+    async def _renew(self) -> None:
+        """Open the writer anew; the connections share what was opened for reading, so all close."""
+        assert self._path is not None
+        assert self._place is not None
+        self._place.require()
+        await self.rest()
+        await self._writer.close()
+        self._writer = await _connect(f"{self._path.absolute().as_uri()}?mode=rw", (), self._path)
+        for pragma in _WRITER:
+            await self._writer.fetch(f"pragma {pragma}")
+        await asyncio.to_thread(_sync_names, self._path)
+        self._only_reads = False
 
     @contextlib.asynccontextmanager
     async def snapshot(self, timeout_s: float = 30.0) -> AsyncIterator[Reader]:

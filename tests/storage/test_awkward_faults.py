@@ -7,7 +7,9 @@ import resource
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import aiosqlite
 import numpy as np
 import pytest
 
@@ -71,6 +73,36 @@ async def test_who_goes_away_while_a_tenant_opens_leaves_it_to_the_others(store:
         assert store.names() == ["a"]
         await store._shut("a")
         assert held(data) == []
+
+
+async def test_a_file_that_could_be_opened_for_reading_alone_is_written_again(
+    store: Store, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What SQLite does without a word where the disk refuses to open it for writing."""
+    await make(store, "a")
+    await store._shut("a")
+    connect = aiosqlite.connect
+    attempts = 0
+
+    def refused(target: str, **options: Any) -> aiosqlite.Connection:
+        nonlocal attempts
+        attempts += 1
+        return connect(f"{target.partition('?')[0]}?mode=ro", **options)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(aiosqlite, "connect", refused)
+        async with store.lease("a", create=True) as tenant:
+            for _ in range(3):
+                with pytest.raises(Full):
+                    await tenant.log(RUN, batch("loss", range(10, 20)))
+                assert len((await tenant.history(RUN, "loss")).points) == 10
+        assert attempts > 3
+    for _ in range(2):
+        async with store.lease("a", create=True) as tenant:
+            await tenant.log(RUN, batch("loss", range(10, 20)))
+            assert len((await tenant.history(RUN, "loss")).points) == 20
+    await store.close()
+    assert (await verify(data)).problems == []
 
 
 async def test_an_opening_that_fails_late_holds_nothing(data: Path, opening: Opening):
