@@ -305,7 +305,7 @@ class _Upload:
 
 
 def _sha256(data: bytes = b"") -> _Hash:
-    import hashlib  # OpenSSL with it: not for an `import stepwell`
+    import hashlib  # a slow import, and urllib3 has made it by now
 
     return hashlib.sha256(data)
 
@@ -349,7 +349,7 @@ def _retry_after(response: Response) -> float:
         return max(0.0, float(text))
     except ValueError:
         pass
-    from email.utils import parsedate_to_datetime  # slow, and http.client has made it by now
+    from email.utils import parsedate_to_datetime  # a slow import, and urllib3 has made it by now
 
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())

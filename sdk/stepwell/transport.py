@@ -1,6 +1,6 @@
-"""The seam to the network: one method.  :class:`HttpTransport` is http.client behind it.
+"""The seam to the network: one method.  :class:`HttpTransport` is urllib3 behind it.
 
-Errors of HTTP, of sockets and of TLS become :class:`Unreachable` in one place, and nothing is
+Errors of urllib3, of sockets and of TLS become :class:`Unreachable` in one place, and nothing is
 retried here: whoever sends knows what may be repeated.
 """
 
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from io import BytesIO
-from typing import IO, TYPE_CHECKING, Final, Protocol, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import IO, TYPE_CHECKING, Final, Protocol, TypeVar, cast
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -20,14 +19,10 @@ from stepwell.errors import BadReply, ServerError, Unreachable, from_problem
 from stepwell.wire import Problem
 
 if TYPE_CHECKING:
-    import socket
-    import ssl
-    from http.client import HTTPConnection, HTTPResponse
+    from urllib3 import BaseHTTPResponse
 
-UPLOAD_BYTES: Final = 64 * 1024
-BLOCK_BYTES: Final = 1024**2
+BLOCK_BYTES: Final = 64 * 1024
 MAX_REPLY_BYTES: Final = 256 * 1024**2
-MAX_IDLE: Final = 2
 T = TypeVar("T")
 
 
@@ -79,99 +74,53 @@ class HttpTransport:
         # a process that forks or ends in the middle of an import is in trouble.  The codec is what
         # every look-up of a host asks for.
         import encodings.idna  # noqa: F401 - to have it there
-        import http.client  # noqa: F401
+        import socket
 
-        from stepwell import __version__
+        import urllib3
 
-        self._idle: list[HTTPConnection] = []
         self._config = config
-        self._place = urlsplit(config.url)
-        if self._place.scheme == "https":
-            import ssl  # noqa: F401
-
-        self._prefix = quote(self._place.path, safe="/%:@!$&'()*+,;=~")
-        self._context: ssl.SSLContext | None = None
-        self._headers = {"User-Agent": f"stepwell/{__version__}"}
+        self._pool = urllib3.connection_from_url(
+            config.url,
+            maxsize=2,
+            retries=False,
+            blocksize=BLOCK_BYTES,
+            timeout=urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s),
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        )
+        self._prefix = urlsplit(config.url).path.rstrip("/")
+        self._headers = {"Accept-Encoding": "identity"}
         if config.token:
             self._headers["Authorization"] = f"Bearer {config.token}"
 
     def send(self, request: Request) -> Response:
         with _translated(self._config.url):
-            connection = self._connection()
+            answer = self._pool.urlopen(
+                request.method,
+                self._prefix + request.path,
+                body=cast("bytes | IO[bytes] | None", request.body),
+                headers=self._headers | request.headers,
+                redirect=False,
+                preload_content=False,
+            )
             try:
-                response = _received(self._ask(connection, request), request.sink)
-            except BaseException:
-                connection.close()
-                raise
-            # http.client lets go of the socket where the server will not keep it.
-            if connection.sock is not None and len(self._idle) < MAX_IDLE:
-                self._idle.append(connection)
-            else:
-                connection.close()
-            return response
+                return _received(answer, request.sink)
+            finally:
+                answer.close() if answer.length_remaining else answer.release_conn()
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-
-    __del__ = close
-
-    def _connection(self) -> HTTPConnection:
-        with contextlib.suppress(IndexError):
-            while True:
-                kept = self._idle.pop()
-                if not _has_news(kept.sock):
-                    return kept
-                kept.close()  # a server closes what is idle for a few seconds
-        made = self._unconnected()
-        made.connect()
-        made.sock.settimeout(self._config.read_timeout_s)
-        return made
-
-    def _unconnected(self) -> HTTPConnection:
-        from http.client import HTTPConnection, HTTPSConnection
-
-        host, port, timeout = self._place.hostname, self._place.port, self._config.connect_timeout_s
-        assert host
-        if self._place.scheme == "http":
-            return HTTPConnection(host, port, timeout, blocksize=UPLOAD_BYTES)
-        if self._context is None:  # the system's authorities are slow to load
-            import ssl
-
-            self._context = ssl.create_default_context()
-        return HTTPSConnection(
-            host, port, timeout=timeout, blocksize=UPLOAD_BYTES, context=self._context
-        )
-
-    def _ask(self, connection: HTTPConnection, request: Request) -> HTTPResponse:
-        headers = self._headers | request.headers
-        # A proxy's 413 may come, with the end of the connection, before it took the whole body.
-        with contextlib.suppress(BrokenPipeError):
-            connection.request(request.method, self._prefix + request.path, request.body, headers)
-        return connection.getresponse()
+        self._pool.close()
 
 
-def _has_news(sock: socket.socket) -> bool:
-    """Whether an idle connection was closed at the other end, or says something unasked."""
-    import selectors  # socket has made it by now
-
-    with selectors.DefaultSelector() as selector:
-        selector.register(sock, selectors.EVENT_READ)
-        return bool(selector.select(0))
-
-
-def _received(answer: HTTPResponse, sink: IO[bytes] | None) -> Response:
+def _received(answer: BaseHTTPResponse, sink: IO[bytes] | None) -> Response:
     headers = {name.lower(): value for name, value in answer.headers.items()}
     response = Response(answer.status, headers)
-    kept = BytesIO()
-    into = sink if sink is not None and response.ok else kept
-    while block := answer.read(BLOCK_BYTES):
-        into.write(block)
-        if kept.tell() > MAX_REPLY_BYTES:
+    if sink is None or not response.ok:
+        response.body = answer.read(MAX_REPLY_BYTES)
+        if answer.length_remaining:
             raise OSError(f"an answer of more than {MAX_REPLY_BYTES} bytes")
-    if answer.length:
-        raise OSError(f"the answer was cut short: {answer.length} bytes are missing")
-    response.body = kept.getvalue()
+    else:
+        for block in answer.stream(BLOCK_BYTES):
+            sink.write(block)
     return response
 
 
@@ -180,13 +129,20 @@ def _translated(url: str) -> Iterator[None]:
     """The one place where foreign errors become ours."""
     from http.client import HTTPException
 
+    from urllib3.exceptions import HTTPError, HTTPWarning
+
     try:
         yield
-    except (HTTPException, OSError, ValueError) as error:
+    except (HTTPError, HTTPWarning, HTTPException, OSError, ValueError) as error:
         raise Unreachable(f"{url}: {_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:
+    """The innermost cause, which is the one that helps: not "Max retries exceeded with ..."."""
+    seen = {id(error)}
+    while (inner := error.__cause__ or error.__context__) is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        error = inner
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

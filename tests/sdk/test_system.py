@@ -64,7 +64,7 @@ def test_the_core_imports_neither():
 def test_an_import_brings_nothing_that_is_slow_to_load():
     """Networks, cryptography and logging come with the first run; the figures are measured by
     `make bench-sdk`."""
-    slow = "asyncio email hashlib http inspect logging random secrets socket ssl"
+    slow = "asyncio email hashlib http inspect logging random secrets socket ssl urllib3"
     script = f"""if True:
     import sys, msgspec
     before = set(sys.modules)

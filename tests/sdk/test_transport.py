@@ -1,6 +1,5 @@
 """The one method that everything goes through, and the one place where errors become ours."""
 
-import http.client
 import inspect
 import io
 import pickle
@@ -10,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import urllib3.exceptions
 
 from stepwell import errors
 from stepwell.config import Config
@@ -39,11 +39,11 @@ def every(kind: type[Exception], module: object) -> list[type[Exception]]:
     return [value for value in found if issubclass(value, kind)]
 
 
-FOREIGN = every(Exception, http.client)
+FOREIGN = every(Exception, urllib3.exceptions)
 
 
 @pytest.mark.parametrize("kind", FOREIGN, ids=lambda kind: kind.__name__)
-def test_every_error_of_http_becomes_ours(kind: type[Exception]):
+def test_every_error_of_urllib3_becomes_ours(kind: type[Exception]):
     quiet = {"__init__": lambda self: None, "__str__": lambda self: "told"}
     with pytest.raises(Unreachable, match="told"), _translated("http://h"):
         raise type(kind.__name__, (kind,), quiet)()
@@ -60,9 +60,10 @@ def test_a_bug_stays_a_bug():
         _ = 1 / 0
 
 
-def test_the_reason_is_told(free_port: int):
-    with pytest.raises(Unreachable, match="Connection refused"):
+def test_the_innermost_reason_is_told(free_port: int):
+    with pytest.raises(Unreachable, match="Connection refused") as caught:
         HttpTransport(Config(url=f"http://127.0.0.1:{free_port}")).send(Request("GET", "/"))
+    assert "Max retries" not in str(caught.value)
 
 
 @pytest.fixture
@@ -184,14 +185,13 @@ def test_a_body_goes_into_its_sink_unless_it_is_an_error(server: FaultServer):
 
 def test_nagle_is_off(server: FaultServer, monkeypatch: pytest.MonkeyPatch):
     seen = []
-    real = socket.socket.sendall
+    real = socket.socket.connect
 
-    def sendall(self: socket.socket, data: bytes) -> None:
-        if data.startswith(b"GET /"):
-            seen.append(self.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        real(self, data)
+    def connect(self: socket.socket, address: tuple[str, int]) -> None:
+        seen.append(self.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        real(self, address)
 
-    monkeypatch.setattr(socket.socket, "sendall", sendall)
+    monkeypatch.setattr(socket.socket, "connect", connect)
     HttpTransport(Config(url=server.url)).send(Request("GET", "/"))
     assert seen == [1]
 

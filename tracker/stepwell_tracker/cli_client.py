@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import TypeVar
-from urllib.parse import SplitResult, urlencode, urlsplit
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
+import urllib3
 
 from stepwell.ids import hash_of_run_id, parse_run_id, tenant_hash
 from stepwell.wire import DEFAULT_PORT, PROBLEM, TENANT_HEADER, Problem, Tenants
@@ -21,6 +20,7 @@ from stepwell_tracker.cli import UNREACHABLE, WRONG_USE, fail
 BASE = "/api/v1/experiments"
 TENANTS = "/api/v1/tenants"
 TIMEOUT_S = 30.0
+RETRIES = 2
 RECONNECT_PAUSE_S = 0.5
 T = TypeVar("T")
 Query = Sequence[tuple[str, str | int]]
@@ -58,86 +58,74 @@ class Client:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.patience_s = 0.0
         self.url = str(arguments.url).rstrip("/")
-        self._place = _place(self.url)
-        self._headers = {"User-Agent": "stepwell-cli"}
+        headers = {"User-Agent": "stepwell-cli"}
         if arguments.tenant:
-            self._headers[TENANT_HEADER] = arguments.tenant
+            headers[TENANT_HEADER] = arguments.tenant
         if token := os.environ.get("STEPWELL_TOKEN"):
-            self._headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = f"Bearer {token}"
+        self._pool = urllib3.PoolManager(
+            headers=headers, timeout=TIMEOUT_S, retries=urllib3.Retry(RETRIES, redirect=0)
+        )
 
     def ask_as_tenant_of(self, run: str) -> None:
         """From now on ask as the tenant that a run names, where none was given."""
         carried = hash_of_run_id(run)
-        if carried is None or TENANT_HEADER in self._headers:
+        if carried is None or TENANT_HEADER in self._pool.headers:
             return
-        known = self._decode(self._request("GET", TENANTS), Tenants).tenants
+        known = self._decode(self._request("GET", TENANTS).data, Tenants).tenants
         named = [name for name in known if tenant_hash(name) == carried]
         if len(named) == 1:
-            self._headers[TENANT_HEADER] = named[0]
+            self._pool.headers = {**self._pool.headers, TENANT_HEADER: named[0]}
 
     def get(self, path: str, kind: type[T], query: Query = ()) -> T:
         """GET below the API's base, decoded."""
-        return self._decode(self._request("GET", _target(f"{BASE}{path}", query)), kind)
+        response = self._request("GET", f"{BASE}{path}", query=query)
+        return self._decode(response.data, kind)
 
     def post(self, path: str, body: msgspec.Struct, kind: type[T]) -> T:
         """POST a question below the API's base, decoded."""
-        return self._decode(self._request("POST", f"{BASE}{path}", msgspec.json.encode(body)), kind)
+        response = self._request("POST", f"{BASE}{path}", body=msgspec.json.encode(body))
+        return self._decode(response.data, kind)
 
     def lines(self, path: str, query: Query = ()) -> Iterator[str]:
         """The lines of an endless answer, as they come; it ends when the connection does."""
-        target = _target(f"{BASE}{path}", query)
-        connection, answer = self._patiently(lambda: self._open("GET", target))
-        if answer.status != 200:
-            fail(f"{self.url} says: {_complaint(answer, answer.read())}")
-        if connection.sock is not None:  # an event stream may be silent for long
-            connection.sock.settimeout(None)
-        return _lines(connection, answer)
+        return _lines(self._request("GET", f"{BASE}{path}", query=query, stream=True))
 
-    def _request(self, method: str, target: str, body: bytes | None = None) -> bytes:
-        answer, data = self._patiently(lambda: self._whole(method, target, body))
-        if answer.status != 200:
-            fail(f"{self.url} says: {_complaint(answer, data)}")
-        return data
-
-    def _whole(self, method: str, target: str, body: bytes | None) -> tuple[HTTPResponse, bytes]:
-        connection, answer = self._open(method, target, body)
-        with contextlib.closing(connection):
-            return answer, answer.read()
-
-    def _open(
-        self, method: str, target: str, body: bytes | None = None
-    ) -> tuple[HTTPConnection, HTTPResponse]:
-        connection = self._connection()
-        headers = self._headers | ({} if body is None else {"Content-Type": "application/json"})
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: bytes | None = None,
+        stream: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
+        address = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
+        options: dict[str, Any] = {"body": body, "preload_content": not stream}
+        if stream:  # an event stream may be silent for long
+            options["timeout"] = urllib3.Timeout(connect=TIMEOUT_S, read=None)
+        if body is not None:
+            options["headers"] = {**self._pool.headers, "Content-Type": "application/json"}
         try:
-            connection.request(method, self._place.path + target, body, headers)
-            return connection, connection.getresponse()
-        except BaseException:
-            connection.close()
-            raise
-
-    def _connection(self) -> HTTPConnection:
-        host, port = self._place.hostname or "", self._place.port
-        if self._place.scheme == "https":
-            return HTTPSConnection(host, port, timeout=TIMEOUT_S)
-        return HTTPConnection(host, port, timeout=TIMEOUT_S)
-
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        while True:
-            try:
-                return ask()
-            except (HTTPException, OSError) as error:
-                if not self._wait():
-                    cause = str(error) or type(error).__name__
-                    fail(f"no server answers at {self.url}: {cause}", UNREACHABLE)
+            response = self._pool.request(method, address, **options)
+        except urllib3.exceptions.LocationValueError as error:
+            fail(f"{self.url!r} is no address of a server: {error}", WRONG_USE)
+        except urllib3.exceptions.HTTPError as error:
+            if self._wait():
+                return self._request(method, path, query=query, body=body, stream=stream)
+            cause = getattr(error, "reason", None) or error
+            fail(f"no server answers at {self.url}: {cause}", UNREACHABLE)
+        if response.status != 200:
+            fail(f"{self.url} says: {_complaint(response)}")
+        return response
 
     def _wait(self) -> bool:
         """Whether the server answers again while patience lasts."""
         deadline = time.monotonic() + self.patience_s
         while time.monotonic() < deadline:
             try:
-                self._whole("GET", "/health", None)
-            except (HTTPException, OSError):
+                self._pool.request("GET", f"{self.url}/health", retries=False)
+            except urllib3.exceptions.HTTPError:
                 time.sleep(RECONNECT_PAUSE_S)
             else:
                 return True
@@ -150,32 +138,16 @@ class Client:
             fail(f"{self.url} does not answer as a Stepwell server: {error}", UNREACHABLE)
 
 
-def _place(url: str) -> SplitResult:
-    """The parts of an address; without a scheme it is http."""
-    try:
-        place = urlsplit(url if "://" in url else f"http://{url}")
-        is_one = place.scheme in ("http", "https") and place.hostname and place.port != 0
-    except ValueError:  # a port that is none, for one
-        is_one = False
-    if not is_one:
-        fail(f"{url!r} is no address of a server", WRONG_USE)
-    return place
-
-
-def _target(path: str, query: Query) -> str:
-    return f"{path}?{urlencode(query)}" if query else path
-
-
-def _lines(connection: HTTPConnection, answer: HTTPResponse) -> Iterator[str]:
+def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[str]:
     pending = b""
     try:
-        while chunk := answer.read1(65_536):
+        for chunk in response.stream(65_536):
             *whole, pending = (pending + chunk).split(b"\n")
             yield from (line.rstrip(b"\r").decode(errors="replace") for line in whole)
-    except (HTTPException, OSError):
+    except urllib3.exceptions.HTTPError:
         return
     finally:
-        connection.close()
+        response.close()
 
 
 def dump(value: object) -> str:
@@ -183,12 +155,12 @@ def dump(value: object) -> str:
     return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
 
 
-def _complaint(answer: HTTPResponse, data: bytes) -> str:
-    if answer.headers.get("Content-Type", "").startswith(PROBLEM):
+def _complaint(response: urllib3.BaseHTTPResponse) -> str:
+    if response.headers.get("Content-Type", "").startswith(PROBLEM):
         try:
-            problem = msgspec.json.decode(data, type=Problem)
+            problem = msgspec.json.decode(response.data, type=Problem)
         except msgspec.MsgspecError:
-            return f"status {answer.status}"
+            return f"status {response.status}"
         fields = "".join(f"; {error.path}: {error.detail}" for error in problem.errors)
         return f"{problem.detail or problem.title}{fields}"
-    return f"status {answer.status}"
+    return f"status {response.status}"
