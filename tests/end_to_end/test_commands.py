@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from stepwell.__main__ import OWN, main
+from stepwell.wire import TENANT_HEADER
 from stepwell_storage.backups import back_up
 from stepwell_storage.parquet_export import export
 from stepwell_storage.restoring import restore
 from stepwell_tracker.cli import commands
-from stepwell_tracker.cli_client import BASE
+from stepwell_tracker.cli_client import BASE, TENANTS
 from stepwell_tracker.cli_kinds import EXPORTS, IMPORTS
 from tests.end_to_end.conftest import Http
 from tests.serving import Served, serving
@@ -198,6 +203,48 @@ def test_commands_of_a_run_need_no_tenant(command: Command, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize("bound_to", ["acme-corp", None])
+def test_show_does_without_the_list_of_tenants(
+    command: Command, runs: tuple[str, str], server: Served, bound_to: str | None
+):
+    """In front of the server is what hides the list, and may say whose requests these are."""
+    with in_front_of(server.url, bound_to) as url:
+        code, out, err = command("show", FIRST, "--url", url)
+    assert code == 0
+    assert ("fraud-detection-v3" in out) == (bound_to is not None)
+    assert ("--tenant NAME" in err) == (bound_to is None)
+    assert "val_loss" in out
+
+
+@contextlib.contextmanager
+def in_front_of(url: str, tenant: str | None) -> Iterator[str]:
+    """A proxy that refuses the list of tenants, and asks as a tenant where one is given."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {"Content-Type": "application/json"}
+            if tenant:
+                headers[TENANT_HEADER] = tenant
+            status, data = 403, b"not for you"
+            if self.path != TENANTS:
+                answer = urllib3.request(self.command, url + self.path, body=body, headers=headers)
+                status, data = answer.status, answer.data
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{proxy.server_port}"
+        proxy.shutdown()
+
+
 def test_compare_shows_what_differs_and_only_that(command: Command):
     out = command("compare", FIRST, SECOND)[1]
     assert re.search(r"^learning_rate +0\.1 +0\.2$", out, re.MULTILINE)

@@ -22,6 +22,7 @@ TENANTS = "/api/v1/tenants"
 TIMEOUT_S = 30.0
 RETRIES = 2
 RECONNECT_PAUSE_S = 0.5
+NOT_FOR_US = (401, 403, 404)
 T = TypeVar("T")
 Query = Sequence[tuple[str, str | int]]
 
@@ -68,12 +69,15 @@ class Client:
         )
 
     def ask_as_tenant_of(self, run: str) -> None:
-        """From now on ask as the tenant that a run names, where none was given."""
+        """From now on ask as the tenant that a run names, where none was given.
+
+        Who may not see the list of tenants goes on asking as whom the server takes them for.
+        """
         carried = hash_of_run_id(run)
         if carried is None or TENANT_HEADER in self._pool.headers:
             return
-        known = self._decode(self._request("GET", TENANTS).data, Tenants).tenants
-        named = [name for name in known if tenant_hash(name) == carried]
+        known = self._found(TENANTS, Tenants)
+        named = [name for name in known.tenants if tenant_hash(name) == carried] if known else []
         if len(named) == 1:
             self._pool.headers = {**self._pool.headers, TENANT_HEADER: named[0]}
 
@@ -81,6 +85,14 @@ class Client:
         """GET below the API's base, decoded."""
         response = self._request("GET", f"{BASE}{path}", query=query)
         return self._decode(response.data, kind)
+
+    def find(self, path: str, kind: type[T]) -> T | None:
+        """The same; None where it is not there, or not for us."""
+        return self._found(f"{BASE}{path}", kind)
+
+    def _found(self, target: str, kind: type[T]) -> T | None:
+        response = self._request("GET", target, allowed=NOT_FOR_US)
+        return None if response.status in NOT_FOR_US else self._decode(response.data, kind)
 
     def post(self, path: str, body: msgspec.Struct, kind: type[T]) -> T:
         """POST a question below the API's base, decoded."""
@@ -99,6 +111,7 @@ class Client:
         query: Query = (),
         body: bytes | None = None,
         stream: bool = False,
+        allowed: tuple[int, ...] = (),
     ) -> urllib3.BaseHTTPResponse:
         address = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
         options: dict[str, Any] = {"body": body, "preload_content": not stream}
@@ -112,10 +125,12 @@ class Client:
             fail(f"{self.url!r} is no address of a server: {error}", WRONG_USE)
         except urllib3.exceptions.HTTPError as error:
             if self._wait():
-                return self._request(method, path, query=query, body=body, stream=stream)
+                return self._request(
+                    method, path, query=query, body=body, stream=stream, allowed=allowed
+                )
             cause = getattr(error, "reason", None) or error
             fail(f"no server answers at {self.url}: {cause}", UNREACHABLE)
-        if response.status != 200:
+        if response.status not in (200, *allowed):
             fail(f"{self.url} says: {_complaint(response)}")
         return response
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from stepwell.wire import (
@@ -39,8 +40,10 @@ def main(arguments: list[str]) -> int:
         print(dump({"run": run, "series": series, "artifacts": files}))
         return DONE
     client.ask_as_tenant_of(run.run_id)
-    experiment = client.get(f"/{run.experiment_id}", Experiment).name
-    print(_head(run, experiment))
+    experiment = client.find(f"/{run.experiment_id}", Experiment)
+    if experiment is None:
+        sys.stderr.write("for the experiment's name say whose run it is: --tenant NAME\n")
+    print(_head(run, experiment.name if experiment else run.experiment_id))
     _section("parameters", ["NAME", "VALUE"], sorted(run.params.items()))
     _section("tags", ["NAME", "VALUE"], sorted(run.tags.items()))
     charts = histories(client, run.run_id, [one.key for one in series])

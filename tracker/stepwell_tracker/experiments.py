@@ -119,7 +119,7 @@ async def purge_deleted(request: Request) -> wire.Purged:
 
 
 async def restore_experiment(request: Request) -> wire.Experiment:
-    """Restore a deleted experiment and the runs that were deleted with it."""
+    """Restore a deleted experiment and all its runs."""
     return await _change(request, ExperimentChange(lifecycle="active"))
 
 
