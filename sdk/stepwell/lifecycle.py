@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from stepwell.run import ActiveRun
+    from stepwell.sender import Sender
     from stepwell.wire import EndStatus
 
 
@@ -30,6 +31,8 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.runs: dict[int, ActiveRun] = {}
+        self.lingering: dict[Sender, float] = {}
+        """Whose run is over, and how many seconds an exit waits for what else they send."""
         self.is_over = False
         """Nobody waits for a thread any more: what is logged now is written down in the call."""
         self._lock = threading.RLock()
@@ -79,14 +82,15 @@ class Lifecycle:
 
     def _at_exit(self) -> None:
         self.is_over = True
-        if not self.runs:
-            return
         failure = None if _is_interactive() else getattr(sys, "last_type", None)
         status: EndStatus = "finished"
         if failure is not None:
             status = "killed" if issubclass(failure, KeyboardInterrupt) else "failed"
         with contextlib.suppress(KeyboardInterrupt):  # asked again: everything is written down
             self.end_all(status)
+            begun = time.monotonic()
+            for sender, wait_s in list(self.lingering.items()):
+                sender.join(max(0.0, begun + wait_s - time.monotonic()))
 
     def end_all(self, status: EndStatus) -> None:
         """End every run, then wait for all of them under one deadline."""
@@ -145,6 +149,9 @@ class Lifecycle:
         self._drainer = None
         for run in runs:
             run.after_fork()
+        senders, self.lingering = list(self.lingering), {}
+        for sender in senders:
+            sender.forget()
 
     def _catch_child_exit(self) -> None:
         """multiprocessing ends its children with os._exit; it has an exit list of its own."""

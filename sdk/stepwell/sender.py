@@ -1,4 +1,7 @@
-"""The thread that sends: a run's own spool first, then what dead processes left for this server."""
+"""The thread that sends: a run's own spool first, then what dead processes left for this server.
+
+When the run has ended it stays for the latter, and the process's exit waits for that a little.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from stepwell.delivery import Delivery, Trouble
+from stepwell.lifecycle import LIFECYCLE
 from stepwell.notices import Notices
 from stepwell.spool import Position, Spool, folders, leftover
 from stepwell.transport import Transport
@@ -21,7 +25,8 @@ LONGEST_PAUSE_S: Final = 30.0
 POLL_S: Final = 0.002
 LONGEST_PATIENCE_S: Final = 600.0
 """How far a Retry-After is believed."""
-LONGEST_JOIN_S: Final = 60.0
+LEFTOVERS_S: Final = 2.0
+"""How long the process's exit waits, at most, for what others left."""
 WATCHED_PAUSE_S: Final = 1.0
 """The longest pause between two tries while somebody waits for a flush."""
 
@@ -56,7 +61,7 @@ class Sent(Protocol):
 
 
 class Sender:
-    """One daemon thread.  It ends when :meth:`finish` was called and all is acknowledged."""
+    """One daemon thread; :meth:`finish` says that nothing more will come."""
 
     def __init__(self, run: Sent, spool: Spool, transport: Transport, notices: Notices) -> None:
         self._run = run
@@ -74,7 +79,7 @@ class Sender:
         self._failed = self._not_before = self._patience = self._leisure = 0.0
         self._missing_since = 0.0
         self._watchers = 0
-        self._finishing = self._swept = self._done = False
+        self._finishing = self._swept = self._done = self._closed = False
         self._beat = _now()
         self._thread = threading.Thread(target=self._send, name="stepwell-sender", daemon=True)
         self._thread.start()
@@ -101,8 +106,14 @@ class Sender:
         """Nothing more is expected: end once all is acknowledged.  Waits for that until then."""
         self._finishing = True
         self._work.put(None)
-        if threading.current_thread() is not self._thread:
-            self._thread.join(max(0.0, min(deadline - _now(), LONGEST_JOIN_S)))
+        if threading.current_thread() is self._thread:
+            return
+        while not self._closed and self._thread.is_alive() and _now() < deadline:
+            time.sleep(POLL_S)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end."""
+        self._thread.join(timeout_s)
 
     # --- the thread ------------------------------------------------------------------------------
 
@@ -123,7 +134,24 @@ class Sender:
                 self._postpone(str(trouble), trouble.after_s, missing=trouble.missing)
             except Exception as error:  # noqa: BLE001 - a bug here must not end the sending
                 self._postpone(f"{type(error).__name__}: {error}", 0.0)
-        self._close()
+        with contextlib.suppress(OSError):
+            self._spool.close()
+        self._linger()
+        self._transport.close()
+
+    def _linger(self) -> None:
+        """The run is over.  A process may be too short for what others left: its exit waits for
+        this, a little, and nobody else does.
+        """
+        LIFECYCLE.lingering[self] = min(LEFTOVERS_S, self._config.exit_timeout_s)
+        self._closed = True
+        with contextlib.suppress(Exception):
+            while self._send_other():
+                pass
+        with contextlib.suppress(Exception):
+            if self._other is not None:
+                self._other.spool.close()
+        LIFECYCLE.lingering.pop(self, None)
 
     def _rest(self, seconds: float) -> None:
         """Until somebody wakes us, at most so long."""
@@ -145,8 +173,9 @@ class Sender:
 
     def _advance(self) -> bool:
         """One exchange of whatever is most urgent.  False: nothing to do."""
-        moved = self._send_ours() or self._own.step(haste=self._watchers > 0) or self._send_other()
-        if moved:
+        moved = self._send_ours() or self._own.step(haste=self._watchers > 0)
+        if moved or (not self._finishing and self._send_other()):
+            moved = True
             self._beat = _now()
             self._notices.recovered()
         elif _now() - self._beat >= self._config.heartbeat_s:
@@ -165,7 +194,7 @@ class Sender:
 
     def _send_other(self) -> bool:
         """One exchange for a dead process of another run, at leisure.  Its trouble is not ours."""
-        if self._finishing or _now() < self._leisure:
+        if _now() < self._leisure:
             return False
         while self._other is None and self._folders:
             spool = leftover(self._folders.popleft(), self._config)
@@ -174,10 +203,11 @@ class Sender:
         if self._other is None:
             return False
         try:
-            if self._other.step():
+            if self._other.step(haste=self._finishing):
                 return True
-        except Trouble:
-            self._leisure = _now() + LONGEST_PAUSE_S
+        except Trouble as trouble:
+            if not trouble.refused:
+                self._leisure = _now() + LONGEST_PAUSE_S
         self._other.spool.close()
         self._other = None
         return _now() >= self._leisure
@@ -219,12 +249,6 @@ class Sender:
 
     def _refused(self, text: str) -> None:
         self._notices.once("refused", "the server refuses: %s", text)
-
-    def _close(self) -> None:
-        with contextlib.suppress(OSError):
-            for spool in self._spools():
-                spool.close()
-        self._transport.close()
 
 
 _now = time.monotonic

@@ -16,7 +16,7 @@ import pytest
 from stepwell import ExperimentTracker
 from stepwell.lifecycle import LIFECYCLE
 from stepwell.spool import folders
-from tests.sdk.fault_server import FaultServer
+from tests.sdk.fault_server import Fault, FaultServer
 
 HEAD = """
 import os, signal, sys, time
@@ -465,3 +465,31 @@ def test_what_is_logged_while_the_interpreter_goes_down_is_written_down(
     assert server.only_run().params == {"handler": "1"}
     assert server.only_run().tags == {"del": "1"}
     assert server.only_run().status == "finished"
+
+
+def test_a_process_that_is_soon_over_sends_what_others_left(server: FaultServer, spool_dir: Path):
+    left = []
+    for number in range(20):
+        with ExperimentTracker(server.url, mode="offline").start_run("exp") as run:
+            run.log_metric("loss", number, step=0)
+        left.append(run.run_id)
+    script = Script(server.url, spool_dir, "print(run.end(), flush=True)")
+    assert script.result()[0] == 0
+    for number, run_id in enumerate(left):
+        assert server.runs[run_id].values("loss") == [(0, float(number))]
+    assert folders(spool_dir) == []
+
+
+def test_what_others_left_holds_an_exit_up_no_longer_than_stated(
+    server: FaultServer, spool_dir: Path
+):
+    for _ in range(12):
+        with ExperimentTracker(server.url, mode="offline").start_run("exp") as run:
+            run.log_metric("loss", 1.0)
+        server.faults.append(Fault("slow", path=f"{run.run_id}/log-batch", seconds=0.3))
+    script = Script(server.url, spool_dir, "print(run.end(), flush=True)", exit_timeout_s=1)
+    script.wait_for_line()  # the end of a run waits for its own alone
+    begun = time.monotonic()
+    assert script.result()[0] == 0
+    assert 0.5 < time.monotonic() - begun < 3
+    assert 0 < len(folders(spool_dir)) < 12
