@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -56,8 +57,7 @@ class Config(Struct, frozen=True):
 
     def with_token(self) -> Config:
         """With the environment's token, where a pickle has lost it."""
-        token = self.token or os.environ.get("STEPWELL_TOKEN")
-        return self if token == self.token else replace(self, token=token)
+        return self if self.token else replace(self, token=load({}, os.environ)[0].token)
 
 
 def _whole(text: str) -> int:
@@ -89,14 +89,34 @@ def _mode(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    url = text if "://" in text else f"http://{text}"
-    place = urlsplit(url)
+    place = urlsplit(text if "://" in text else f"http://{text}")
     if place.scheme not in ("http", "https") or not place.hostname:
         raise ValueError("not an http or https address")
     if "@" in place.netloc:
         raise ValueError("an address has no password in it; use STEPWELL_TOKEN")
+    if place.query or place.fragment or " " in place.netloc:
+        raise ValueError("an address has a host, a port and a path")
     _ = place.port  # raises where it is none
-    return url.rstrip("/")
+    return f"{place.scheme}://{place.netloc.lower()}{place.path.rstrip('/')}"
+
+
+def _url_instead(text: str) -> str:
+    """What stands for an address that is none: itself without its password, else no address.
+
+    Never the default: that may be somebody else's server.
+    """
+    start, at, host = text.rpartition("@")
+    with suppress(ValueError):
+        return _url(f"{start.partition('://')[0]}://{host}") if at and "://" in start else ""
+    return ""
+
+
+def _token(text: str) -> str:
+    """As a file or a secret's volume gives it, with the end of its line."""
+    token = text.strip()
+    if not (token.isascii() and token.isprintable()):
+        raise ValueError("a token has no such characters")
+    return token
 
 
 def _folder(text: str) -> Path:
@@ -118,7 +138,7 @@ class Setting(NamedTuple):
 SETTINGS: Final = (
     Setting("url", _url, "the server"),
     Setting("tenant", str, "whose data it is"),
-    Setting("token", str, "sent as a bearer token"),
+    Setting("token", _token, "sent as a bearer token"),
     Setting("mode", _mode, "`online`, `offline` (spool only) or `disabled` (nothing at all)"),
     Setting("spool_dir", _folder, "where the spool lies"),
     Setting("exit_timeout_s", _seconds, "how long the end of a run or of the process may wait"),
@@ -167,8 +187,13 @@ def load(arguments: Mapping[str, object], environ: Mapping[str, str]) -> tuple[C
             values[setting.name] = setting.parse(str(given))
         except ValueError as error:
             secret = setting.name == "token" or "@" in str(given)
-            shown = "the value" if secret else repr(given)
-            wrong.append(f"{source}: {shown} is ignored ({error})")
+            text = f"{source}: {'the value' if secret else repr(given)} is ignored ({error})"
+            if setting.name == "url":
+                values["url"] = url = _url_instead(str(given))
+                text += f", {url or 'nothing'} is used"
+            wrong.append(text)
+    if values.get("url") == "" and values.get("mode") != "disabled":
+        values["mode"] = "offline"  # what is logged waits until somebody names the server
     values.setdefault("spool_dir", default_spool_dir(environ))
     return Config(**values), wrong
 

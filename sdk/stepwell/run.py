@@ -47,7 +47,7 @@ class ActiveRun:
         self.run_id = head.run_id
         self.tenant = head.tenant
         self.rank = head.rank
-        self.url = f"{config.url}/runs/{head.run_id}"
+        self.url = f"{config.url}/runs/{head.run_id}" if config.url else ""
         self.status: str = "running"
         self.drain_period_s = config.buffer_age_ms / 2000
         self.closers: list[Callable[[], object]] = []

@@ -126,6 +126,9 @@ class Sync:
         url = self._url or spool.head.url
         if not spool.has_more():
             return
+        if not url:
+            self._fail(spool.folder, "no server was named for it; say which one by --url")
+            return
         delivery = Delivery(spool, self._transport(url), self._tell)
         start = spool.unsent_bytes
         backoff = Backoff()

@@ -250,7 +250,8 @@ class ExperimentTracker:
 
     def _read(self) -> Reader:
         if self.config.mode != "online":
-            raise StepwellError(f"nothing can be read in mode {self.config.mode}")
+            why = f"in mode {self.config.mode}" if self.config.url else "without an address"
+            raise StepwellError(f"nothing can be read {why}")
         if self._reader is None or self._reader.pid != os.getpid():
             from stepwell.reader import Reader  # most trainings read nothing
 

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from stepwell import ExperimentTracker, WrongUse
+from stepwell import ExperimentTracker, StepwellError, WrongUse
 from stepwell.config import SETTINGS, Config, default_spool_dir, load
+from stepwell.spool import folders
+from stepwell.sync import main as sync
+from tests.sdk.fault_server import FaultServer
 
 DOCS = Path(__file__).parents[2] / "docs" / "sdk.md"
 
@@ -28,7 +31,7 @@ def test_arguments_come_before_the_environment_and_that_before_defaults():
         ("h:1", "http://h:1"),
         ("localhost", "http://localhost"),
         ("https://h/prefix/", "https://h/prefix"),
-        ("HTTPS://h", "HTTPS://h"),
+        ("HTTPS://H:1/Prefix//", "https://h:1/Prefix"),
         ("[::1]:7837", "http://[::1]:7837"),
     ],
 )
@@ -39,11 +42,6 @@ def test_addresses_are_taken_as_people_write_them(text: str, url: str):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("url", "ftp://h"),
-        ("url", "http://"),
-        ("url", "http://h:99999"),
-        ("url", "h:port"),
-        ("url", "http://[::1"),
         ("mode", "onlin"),
         ("rank", "-1"),
         ("rank", "first"),
@@ -75,12 +73,82 @@ def test_a_token_is_never_shown(settings: Callable[..., None]):
     assert "s3cret" not in repr(tracker.config) + repr(tracker.start_run)
 
 
-def test_a_password_in_an_address_is_refused_and_never_shown(
-    settings: Callable[..., None], warned: Callable[[], list[str]]
+@pytest.mark.parametrize("token", ["s3cret\n", " s3cret\r\n"])
+def test_a_token_may_come_with_the_end_of_its_line(token: str):
+    assert load({}, {"STEPWELL_TOKEN": token})[0].token == "s3cret"
+
+
+@pytest.mark.parametrize("token", ["s3\ncret", "s3cr\u00e9t"])
+def test_what_cannot_be_a_token_is_refused_and_never_shown(
+    token: str, settings: Callable[..., None], warned: Callable[[], list[str]]
 ):
-    settings(url="http://alice:s3cret@h:1")
-    assert ExperimentTracker().config.url == "http://127.0.0.1:7837"
-    assert "s3cret" not in warned()[0]
+    settings(token=token)
+    assert ExperimentTracker().config.token is None
+    assert len(warned()) == 1
+    assert "s3" not in warned()[0]
+
+
+NO_ADDRESSES = [
+    "ftp://h", "http://", "http://h:99999", "h:port", "http://[::1", "http://h?x=1", "http://a b",
+    "http://h/#x", "ftp://alice:s3cret@h",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_ADDRESSES)
+def test_without_an_address_nothing_is_sent_to_a_server_that_nobody_named(
+    text: str,
+    spool_dir: Path,
+    settings: Callable[..., None],
+    warned: Callable[[], list[str]],
+    capsys: pytest.CaptureFixture[str],
+):
+    settings(url=text)
+    tracker = ExperimentTracker()
+    with tracker.start_run("exp") as run:
+        run.log_metric("loss", 1.0)
+    assert (tracker.config.url, tracker.config.mode, run.url) == ("", "offline", "")
+    assert len(folders(spool_dir)) == 1
+    assert "STEPWELL_URL" in warned()[0]
+    assert "s3cret" not in "".join(warned())
+    with pytest.raises(StepwellError, match="without an address"):
+        tracker.get_run(run.run_id)
+    settings(url="")
+    assert sync([]) == 1
+    assert "--url" in capsys.readouterr().err
+    settings(url=text, strict=1)
+    with pytest.raises(WrongUse):
+        ExperimentTracker()
+
+
+def test_what_was_logged_without_an_address_goes_to_the_one_that_is_named_later(
+    server: FaultServer, settings: Callable[..., None]
+):
+    settings(url="htp://typo")
+    with ExperimentTracker().start_run("exp") as run:
+        run.log_metric("loss", 1.0)
+    settings(url="")
+    assert sync(["--url", server.url]) == 0
+    assert server.only_run().values("loss") == [(0, 1.0)]
+    assert run.run_id in server.runs
+
+
+def test_a_password_in_an_address_is_left_out_of_it_and_never_shown(
+    server: FaultServer,
+    spool_dir: Path,
+    settings: Callable[..., None],
+    warned: Callable[[], list[str]],
+):
+    settings(url=server.url.replace("//", "//alice:s3:cr@t@"))
+    with ExperimentTracker().start_run("exp") as run:
+        run.log_metric("loss", 1.0)
+    assert run.url.startswith(f"{server.url}/")
+    assert server.only_run().values("loss") == [(0, 1.0)]
+    assert "STEPWELL_TOKEN" in warned()[0]
+    assert "s3" not in "".join(warned())
+    assert all("Authorization" not in seen.headers for seen in server.seen)
+    settings(strict=1)
+    with pytest.raises(WrongUse):
+        ExperimentTracker()
 
 
 def test_the_rank_is_found_where_launchers_put_it():
