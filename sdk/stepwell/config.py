@@ -190,7 +190,7 @@ def load(arguments: Mapping[str, object], environ: Mapping[str, str]) -> tuple[C
             text = f"{source}: {'the value' if secret else repr(given)} is ignored ({error})"
             if setting.name == "url":
                 values["url"] = url = _url_instead(str(given))
-                text += f", {url or 'nothing'} is used"
+                text += f", {url} is used" if url else ", so runs wait in the spool"
             wrong.append(text)
     if values.get("url") == "" and values.get("mode") != "disabled":
         values["mode"] = "offline"  # what is logged waits until somebody names the server

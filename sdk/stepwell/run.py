@@ -371,6 +371,8 @@ class ActiveRun:
 
     def _tell_what_waits(self, spool: Spool) -> None:
         how = f"wait in {spool.folder}; `stepwell sync` sends them, or the next run here"
+        if not self._config.url:
+            how = f"wait in {spool.folder}; `stepwell sync --url URL` sends them"
         if spool.folder is None:
             how = "are in memory only, and lost with this process"
         elif spool.is_in_memory:
