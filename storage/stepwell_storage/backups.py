@@ -34,6 +34,7 @@ from stepwell_storage.errors import (
     Unreadable,
     Unsupported,
 )
+from stepwell_storage.folders import FULL
 from stepwell_storage.migrations import VERSION, too_new
 from stepwell_storage.presence import refuse_unfit
 from stepwell_storage.seals import seal, seal_of
@@ -314,6 +315,8 @@ def unpack(source: Path, name: str, target: Path, step: Step = ignore) -> None:
             try:
                 copied = copy_file(source / file["path"], place)
             except OSError as error:
+                if error.errno in FULL:  # which is the other side's fault
+                    raise
                 raise Corrupt(f"cannot be read: {error}", file=source / file["path"]) from error
             if copied != (file["size"], file["sha256"]):
                 raise Corrupt("is not what was backed up", file=source / file["path"])

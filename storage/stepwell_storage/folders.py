@@ -29,7 +29,7 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEXT_FOLDER: Final = _FOLDER | os.O_NOFOLLOW
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not hang us
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _LIFE: Final = f"{os.getpid():x}-{secrets.token_hex(8)}-"
 """Begins the names in ``incoming`` that this process made; others are leftovers of a crash."""
 
@@ -46,7 +46,7 @@ def disk_errors(*, reading: bool = False) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EIO and reading:
             raise Unreadable(f"the file cannot be read: {os.strerror(errno.EIO)}") from error
-        if error.errno in (*_FULL, errno.EIO):
+        if error.errno in (*FULL, errno.EIO):
             raise Full(f"the file cannot be written: {os.strerror(error.errno or 0)}") from error
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise Busy("too many files are open") from error
@@ -192,7 +192,7 @@ class Folders:
             with self.opened((_INCOMING,)) as incoming:
                 os.rename(name, trash, src_dir_fd=folder, dst_dir_fd=incoming)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             shutil.rmtree(name, dir_fd=folder)  # a full disk may refuse the move, never this
             return None

@@ -140,11 +140,16 @@ class _Load:
             self._writer.execute(sql.set_meta, (DONE + path, rows))
             self._writer.execute("commit")
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
-            self._writer.execute("rollback")
+            self._roll_back()
             raise Corrupt(f"has rows that cannot be: {error}", file=whole) from error
         except BaseException:
-            self._writer.execute("rollback")
+            self._roll_back()
             raise
+
+    def _roll_back(self) -> None:
+        """Where SQLite has not done so by itself, as it does when the disk is full."""
+        if self._writer.in_transaction:
+            self._writer.execute("rollback")
 
     def _table(self, table: str, path: Path) -> None:
         found = self._writer.execute("select name, type from pragma_table_info(?)", (table,))

@@ -18,7 +18,7 @@ from tests.end_to_end.conftest import Http
 from tests.serving import serving, stepwell
 from tests.storage.conftest import RUN, batch, new_run
 
-DISK_BYTES = 4 * 1024 * 1024
+DISK_BYTES = 7 * 1024 * 1024
 
 
 async def body(data: bytes) -> AsyncIterator[bytes]:
@@ -159,21 +159,48 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("kind", ["backup", "export"])
+def fill(small: Path, large: str, data: Path) -> Path:
+    """What fills the disk but for less than the tenant ``sound`` takes: its database, or a file."""
+    filler = small / "filler"
+    filler.write_bytes(bytes(DISK_BYTES - (16_384 if large == "database" else 3_200 * 1024)))
+    if large == "artifact":
+        place = data / f"tenants/sound/artifacts/runs/{RUN}/big.bin"
+        place.write_bytes(os.urandom(3_300 * 1024))
+    return filler
+
+
+@pytest.mark.parametrize("kind", ["backup", "export parquet", "export mlflow"])
 @pytest.mark.parametrize("large", ["database", "artifact"])
 def test_a_disk_that_is_full_leaves_no_half_a_copy(
     data: Path, small: Path, kind: str, large: str, capsys: pytest.CaptureFixture[str]
 ):
-    filler = small / "filler"
-    filler.write_bytes(bytes(DISK_BYTES - (16_384 if large == "database" else 1024 * 1024)))
-    if large == "artifact":
-        place = data / f"tenants/sound/artifacts/runs/{RUN}/big.bin"
-        place.write_bytes(os.urandom(2 * 1024 * 1024))
-    command = ["backup"] if kind == "backup" else ["export", "parquet"]
-    command += ["--data", str(data), "--tenant", "sound", str(small / "copy")]
+    filler = fill(small, large, data)
+    place = "copy.db" if kind == "export mlflow" else "copy"
+    command = [*kind.split(), "--data", str(data), "--tenant", "sound", str(small / place)]
     assert stepwell(*command) == 1
     assert "nothing was" in (error := capsys.readouterr().err)
     assert "full" in error or "No space" in error
     assert [one.name for one in small.iterdir()] == ["filler"]
     filler.unlink()
     assert stepwell(*command) == 0
+
+
+@pytest.mark.parametrize("kind", ["restore", "import parquet"])
+@pytest.mark.parametrize("large", ["database", "artifact"])
+def test_a_disk_that_is_full_takes_no_half_a_tenant(
+    data: Path, small: Path, tmp_path: Path, kind: str, large: str,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    filler = fill(small, large, data)
+    copy = tmp_path / "copy"
+    out = "backup" if kind == "restore" else "export parquet"
+    assert stepwell(*out.split(), "--data", data, "--tenant", "sound", copy) == 0
+    command = [*kind.split(), str(copy), "--data", str(small / "data")]
+    assert stepwell(*command) == 1
+    error = capsys.readouterr().err
+    assert "full" in error or "No space" in error
+    assert "--damaged" not in error, "it is not the copy that is at fault"
+    assert not (small / "data/tenants/sound").exists()
+    filler.unlink()
+    assert stepwell(*command) == 0
+    assert stepwell("verify", small / "data") == 0

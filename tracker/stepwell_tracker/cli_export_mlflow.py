@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,8 @@ def main(arguments: list[str]) -> int:
     try:
         target.database.parent.mkdir(parents=True, exist_ok=True)
         done = asyncio.run(_export(options, target))
-    except (StorageError, OSError) as error:
-        fail(clean(str(error)))
+    except (StorageError, sqlite3.Error, OSError) as error:
+        fail(f"nothing was exported: {clean(str(error))}")
     _report(target, done)
     return DONE
 
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> int:
 async def _export(options: argparse.Namespace, target: Target) -> Exported:
     from stepwell_storage.errors import Invalid, NotFound
     from stepwell_storage.exports import opened
-    from stepwell_tracker.porting.mlflow_export import export_files, export_mlflow
+    from stepwell_tracker.porting.mlflow_export import export_mlflow
 
     with Progress("exporting points") as progress:
 
@@ -52,13 +53,11 @@ async def _export(options: argparse.Namespace, target: Target) -> Exported:
 
         try:
             async with opened(options.data, options.tenant) as (reader, folder):
-                done = await export_mlflow(reader, target, step)
-                if options.artifacts:
-                    await export_files(reader, folder / "artifacts", target, done, step)
+                artifacts = folder / "artifacts" if options.artifacts else None
+                return await export_mlflow(reader, target, step, artifacts)
         except (NotFound, Invalid) as error:
             progress.clear()
             fail(str(error), WRONG_USE)
-    return done
 
 
 def _report(target: Target, done: Exported) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from stepwell_storage.backups import sync
 from stepwell_storage.points import Floats, Points
 from stepwell_storage.records import (
     DatasetUse,
@@ -54,6 +54,13 @@ class MlflowDatabase:
         self.points = 0
         self.merged = 0
         """Points that MLflow cannot tell from another one: it holds no infinities, and one 0."""
+        try:
+            self._begin()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _begin(self) -> None:
         schema = resources.files("stepwell_tracker.porting").joinpath("mlflow_schema.sql")
         self._db.executescript(f"{_PRAGMAS}{schema.read_text()}")
         self._indexes = self._without_indexes()
@@ -211,17 +218,16 @@ class MlflowDatabase:
         for alias, version in model.aliases.items():
             self._put("registered_model_aliases", **owner, alias=alias, version=version)
 
-    def finish(self) -> None:
-        """Whole, on disk, and under its own name."""
+    def finish(self, beside: Callable[[], None] = lambda: None) -> None:
+        """Whole, on disk, and under its own name; in front of that ``beside`` is called."""
         for statement in self._indexes:
             self._db.execute(statement)
         self._db.execute("commit")
         self._db.close()
-        for path in (self._partial, self._partial.parent):
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+        sync(self._partial)
+        beside()
         self._partial.rename(self._path)
+        sync(self._path.parent)
 
     def discard(self) -> None:
         """Leave nothing behind.  After :meth:`finish` it does nothing."""
