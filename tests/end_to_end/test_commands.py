@@ -263,8 +263,12 @@ def test_compare_shows_what_differs_and_only_that(command: Command):
         (["compare", FIRST], 2, "two runs"),
         (["runs", "--filter", "metrics."], 1, "filter"),
         (["runs", "--experiment", "absent"], 1, "no experiment 'absent'"),
-        (["runs", "--limit", "0"], 2, "--limit"),
+        (["runs", "--limit", "0"], 2, "--limit: '0' is no whole number from 1 on"),
+        (["runs", "--limit", "x"], 2, "--limit: 'x' is no whole number from 1 on"),
+        (["tail", FIRST, "--steps", "-1"], 2, "--steps"),
         (["runs", "--url", "http://127.0.0.1:1"], 3, "no server answers"),
+        (["runs", "--url", "127.0.0.1:1"], 3, "no server answers"),
+        (["runs", "--url", ""], 2, "no address of a server"),
         (["tail", "0" * 32], 1, "there is no run"),
         (["fly"], 2, "unknown command"),
         (["verify", "/no/such/folder"], 2, "no folder"),
@@ -278,6 +282,7 @@ def test_what_goes_wrong_is_one_line_and_a_code(
     assert (found, out) == (code, "")
     assert word in err
     assert "Traceback" not in err
+    assert "Warning" not in err
 
 
 def test_something_else_on_the_port_is_no_traceback(command: Command, server: Served):

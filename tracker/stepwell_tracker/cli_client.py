@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -50,6 +50,17 @@ def run_id(text: str) -> str:
     return parsed
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """A whole number of an option, from ``least`` on, for argparse."""
+
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+        return int(text)
+
+    return number
+
+
 class Client:
     """One server as one tenant.  Reads only; every failure ends the command.
 
@@ -58,7 +69,8 @@ class Client:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.patience_s = 0.0
-        self.url = str(arguments.url).rstrip("/")
+        address = str(arguments.url).rstrip("/")
+        self.url = address if "://" in address else f"http://{address}"
         headers = {"User-Agent": "stepwell-cli"}
         if arguments.tenant:
             headers[TENANT_HEADER] = arguments.tenant

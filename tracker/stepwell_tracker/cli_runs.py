@@ -10,7 +10,7 @@ from itertools import islice
 
 from stepwell.wire import MAX_RUNS_PER_PAGE, Experiment, ExperimentPage, Run, RunPage
 from stepwell_tracker.cli import DONE, fail, parser
-from stepwell_tracker.cli_client import Client, Query, add_options, dump
+from stepwell_tracker.cli_client import Client, Query, add_options, at_least, dump
 from stepwell_tracker.cli_text import clean, duration, moment, number, table
 
 EXAMPLE = (
@@ -120,13 +120,6 @@ def _table(runs: Sequence[Run], keys: Sequence[str], names: dict[str, str]) -> s
     return table([clean(cell) for cell in header], rows, right)
 
 
-def _limit(text: str) -> int:
-    limit = int(text)
-    if limit < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return limit
-
-
 def _parser() -> argparse.ArgumentParser:
     options = parser("runs", "List and search runs, newest first.", EXAMPLE)
     options.add_argument("--experiment", metavar="NAME", help="of this experiment (name or id)")
@@ -144,6 +137,6 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--metric", action="append", default=[], metavar="KEY", help="show this one; repeatable"
     )
-    options.add_argument("--limit", type=_limit, default=50, metavar="N", help="at most (50)")
+    options.add_argument("--limit", type=at_least(1), default=50, metavar="N", help="at most (50)")
     add_options(options)
     return options

@@ -12,7 +12,7 @@ from typing import Any
 
 from stepwell.wire import MAX_SERIES_PER_REQUEST, Point, Run, SeriesReply, SeriesRequest
 from stepwell_tracker.cli import DONE, parser
-from stepwell_tracker.cli_client import Client, add_options, run_id
+from stepwell_tracker.cli_client import Client, add_options, at_least, run_id
 from stepwell_tracker.cli_show import all_series
 from stepwell_tracker.cli_text import clean, duration, number
 
@@ -172,7 +172,11 @@ def _parser() -> argparse.ArgumentParser:
         "--metric", action="append", default=[], metavar="KEY", help="only this one; repeatable"
     )
     options.add_argument(
-        "--steps", type=int, default=10, metavar="N", help="begin with the last N steps (10)"
+        "--steps",
+        type=at_least(0),
+        default=10,
+        metavar="N",
+        help="begin with the last N steps (10)",
     )
     add_options(options)
     return options
