@@ -126,7 +126,7 @@ class Sender:
                 self._rest(pause)
                 continue
             try:
-                if not self._advance() and not self._is_done():
+                if not (self._advance() or self._is_done() or self._ours):
                     self._rest(max(0.05, self._beat + self._config.heartbeat_s - _now()))
                 self._backoff.reset()
                 self._missing_since = 0.0

@@ -13,7 +13,7 @@ import pytest
 
 from stepwell import ExperimentTracker
 from stepwell.config import Config
-from stepwell.records import MAGIC, Create, Head, Points, frame, parse
+from stepwell.records import MAGIC, Create, Head, Points, Tags, frame, parse
 from stepwell.sender import Backoff
 from stepwell.spool import Spool, folders
 from stepwell.wire import CreateRun
@@ -218,6 +218,23 @@ def test_a_leftover_that_the_server_refuses_to_know_does_not_hold_up_the_run(
         assert run.flush(timeout_s=2.0)
     assert run.end()
     assert [folder.name[:32] for folder in folders(spool_dir)] == [old.run_id]
+
+
+def test_what_a_child_left_meanwhile_is_sent_at_the_end_and_at_once(
+    server: FaultServer, spool_dir: Path
+):
+    run = ExperimentTracker(server.url).start_run("exp")
+    run.log_metric("loss", 1.0, step=0)
+    assert run.flush()
+    config = Config(spool_dir=spool_dir, url=server.url)
+    child = Spool.create(config, Head(server.url, "default", run.run_id))
+    child.append([frame(Tags({"child": "was here"}))], 1, True)
+    child.forget()
+    begun = time.monotonic()
+    assert run.end()
+    assert time.monotonic() - begun < 2
+    assert server.only_run().tags == {"child": "was here"}
+    assert folders(spool_dir) == []
 
 
 def open_files() -> int:
