@@ -60,6 +60,8 @@ def test_sigterm_with_a_request_half_sent_exits_0_in_time(tmp_path: Path):
             )
             time.sleep(0.2)
             assert served.stop() == 0
+        assert "1 running task" in served.errors
+        assert "Traceback" not in served.errors
 
 
 def test_a_signal_right_at_the_start_exits_0_or_by_that_signal(tmp_path: Path):

@@ -44,6 +44,7 @@ def serve(settings: Settings, *, access_log: bool = False) -> int:
     )
     if access_log:
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     listeners = bind(settings.host, settings.port)
     app = create_app(settings)
     config = uvicorn.Config(
@@ -70,6 +71,12 @@ def serve(settings: Settings, *, access_log: bool = False) -> int:
                 _taken(settings.host, settings.port)
             fail(f"cannot use {settings.data}: {error}", DATA_TAKEN)
     return DONE
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Requests that are cut at the end are counted by a line of their own; where they stood is no
+    fault of the server."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 class Server(uvicorn.Server):
