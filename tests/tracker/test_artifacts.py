@@ -122,6 +122,21 @@ async def test_ranges_are_other_bytes(client, base):
         assert (answer.status_code, len(answer.content)) == (200, 512_000)
 
 
+async def test_a_condition_is_passed_over(client, base):
+    await client.ok("PUT", f"{base}/f", content=b"one")
+    known = (await client.get(f"{base}/f")).headers["etag"]
+    for value in (known, "*", f'"x", {known}'):
+        assert (await client.get(f"{base}/f", headers={"If-Match": value})).status_code == 200
+    for name in ("If-Match", "If-None-Match", "If-Unmodified-Since"):
+        for method in ("PUT", "DELETE"):
+            problem = await client.refused(400, method, f"{base}/f", headers={name: "*"})
+            assert name.lower() in problem.detail
+    assert (await client.get(f"{base}/f")).content == b"one"
+    await client.ok("PUT", f"{base}/f", content=b"two")
+    stale = {"If-Match": known, "Range": "bytes=1-"}
+    await client.refused(412, "GET", f"{base}/f", headers=stale)
+
+
 async def test_several_ranges_are_no_mime_message(client, base):
     body = os.urandom(400_000)
     await client.ok("PUT", f"{base}/f.txt", content=body)

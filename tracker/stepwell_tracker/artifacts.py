@@ -44,18 +44,13 @@ async def get_artifact(request: Request) -> FileReply:
     """Download a file, in whole or in ranges; a folder is 404."""
     path = _path(request)
     file = await _files(request).open(path)
-    return FileReply(
-        file,
-        path.rpartition("/")[2],
-        wanted=request.header(b"range") if request.scope["method"] == "GET" else None,
-        unless_range=request.header(b"if-range"),
-        unless=request.header(b"if-none-match"),
-    )
+    return FileReply(file, path.rpartition("/")[2], request)
 
 
 async def put_artifact(request: Request) -> wire.ArtifactReply:
     """Upload a file of any size; one of that name is replaced, a folder there is 409."""
     path = _path(request)
+    _refuse_conditions(request)
     if request.header(b"content-range") is not None:
         raise BadRequest("Content-Range: a file is uploaded in one piece")
     if request.header(b"content-encoding") not in (None, "", "identity"):
@@ -77,11 +72,19 @@ async def put_artifact(request: Request) -> wire.ArtifactReply:
 async def delete_artifact(request: Request) -> wire.DeletedArtifact:
     """Delete a file, or a folder with all below it; repeating it changes nothing."""
     path = _path(request)
+    _refuse_conditions(request)
     await request.tenant.require_active(request.run_id)
     deleted = await _files(request).delete(path)
     if deleted:
         _tell(request, {"path": path, "size": None})
     return wire.DeletedArtifact(path, deleted)
+
+
+def _refuse_conditions(request: Request) -> None:
+    """Whoever asks to keep what stands there must not have it replaced."""
+    for name in _CONDITIONS:
+        if request.header(name) is not None:
+            raise BadRequest(f"{name.decode()}: files are stored and deleted unconditionally")
 
 
 def _files(request: Request) -> OwnedFiles:
@@ -106,6 +109,7 @@ def _path(request: Request) -> str:
     return path
 
 
+_CONDITIONS = (b"if-match", b"if-none-match", b"if-unmodified-since")
 _ONE = RUN + "/artifacts/{path:path}"
 CALLS = (
     Call(
@@ -114,7 +118,7 @@ CALLS = (
     ),
     Call(
         "GET", _ONE, get_artifact, scope=Scope.RUN, answer={"*/*": None},
-        statuses=(200, 206, 304), errors=(416, 422),
+        statuses=(200, 206, 304), errors=(412, 416, 422),
     ),
     Call(
         "PUT", _ONE, put_artifact, scope=Scope.RUN, body={"*/*": None},
@@ -122,6 +126,6 @@ CALLS = (
     ),
     Call(
         "DELETE", _ONE, delete_artifact, scope=Scope.RUN, answer=as_json(wire.DeletedArtifact),
-        errors=(409, 422),
+        errors=(400, 409, 422),
     ),
 )  # fmt: skip

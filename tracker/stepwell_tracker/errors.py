@@ -66,6 +66,10 @@ class Gone(Refusal):
     """A write to a run that was deleted for good: its sender need not try again."""
 
 
+class Changed(Refusal):
+    """A file is another than the one that was asked for."""
+
+
 class RangeNotSatisfiable(Refusal):
     """A file has none of the bytes asked for; ``size`` is what it has."""
 
@@ -80,6 +84,7 @@ PROBLEMS: dict[type[Exception], tuple[int, str]] = {
     Forbidden: (403, "Forbidden"),
     MethodNotAllowed: (405, "Method not allowed"),
     TooSlow: (408, "Request too slow"),
+    Changed: (412, "Precondition failed"),
     TooLarge: (413, "Body too large"),
     WrongMedia: (415, "Unsupported media type"),
     RangeNotSatisfiable: (416, "Range not satisfiable"),

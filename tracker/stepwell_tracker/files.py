@@ -15,7 +15,8 @@ from urllib.parse import quote
 from starlette.types import Receive, Scope, Send
 
 from stepwell_storage.artifacts import ArtifactFile
-from stepwell_tracker.errors import RangeNotSatisfiable
+from stepwell_tracker.errors import Changed, RangeNotSatisfiable, Refusal
+from stepwell_tracker.http import Request
 from stepwell_tracker.observe import begin
 from stepwell_tracker.ranges import Span, Unsatisfiable, parse
 from stepwell_tracker.streams import client_watched
@@ -61,33 +62,36 @@ def attachment(name: str) -> str:
 class FileReply:
     """An open file as an ASGI answer, which closes it.
 
-    Raises RangeNotSatisfiable when made, so that nothing has been sent by then.
+    Raises Changed and RangeNotSatisfiable when made, so that nothing has been sent by then.
     """
 
-    def __init__(
-        self,
-        file: ArtifactFile,
-        name: str,
-        *,
-        wanted: str | None = None,
-        unless_range: str | None = None,
-        unless: str | None = None,
-    ) -> None:
-        """``wanted``, ``unless_range`` and ``unless``: Range, If-Range and If-None-Match."""
+    def __init__(self, file: ArtifactFile, name: str, request: Request) -> None:
+        """What of the file ``request`` asks for, by its headers."""
         self._file = file
         self._etag = f'"{file.version}"'
         media = media_type(name)
         self._media = media + "; charset=utf-8" if media.startswith("text/") else media
         self._disposition = attachment(name)
-        self._known = unless is not None and _matches(self._etag, unless)
-        self._spans: list[Span] | None = None
+        known = request.header(b"if-none-match")
+        self._known = known is not None and _matches(self._etag, known)
+        try:
+            self._spans = self._wanted(request)
+        except Refusal:
+            file.close()
+            raise
+
+    def _wanted(self, request: Request) -> list[Span] | None:
+        only = request.header(b"if-match")
+        if only is not None and not _matches(self._etag, only):
+            raise Changed("the file is none of those that If-Match names")
+        wanted = request.header(b"range") if request.scope["method"] == "GET" else None
         # A date is no validator for us: two uploads of one second would share it.
-        if wanted is not None and unless_range in (None, self._etag):
-            try:
-                self._spans = parse(wanted, file.size)
-            except Unsatisfiable:
-                file.close()
-                raise RangeNotSatisfiable(file.size) from None
+        if wanted is None or request.header(b"if-range") not in (None, self._etag):
+            return None
+        try:
+            return parse(wanted, self._file.size)
+        except Unsatisfiable:
+            raise RangeNotSatisfiable(self._file.size) from None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._file:

@@ -328,13 +328,7 @@ async def _send(request: Request, files: OwnedFiles, path: str) -> FileReply:
         if not path or (await files.entries(path, limit=1)).entries:
             raise Refused(INVALID, f"Invalid path: '{path[:300]}' is a folder") from None
         raise Refused(MISSING, f"No such artifact: '{path[:300]}'") from None
-    return FileReply(
-        file,
-        path.rpartition("/")[2],
-        wanted=request.header(b"range") if request.scope["method"] == "GET" else None,
-        unless_range=request.header(b"if-range"),
-        unless=request.header(b"if-none-match"),
-    )
+    return FileReply(file, path.rpartition("/")[2], request)
 
 
 async def _put(request: Request, place: Place) -> None:

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from stepwell_storage import errors as storage
 from stepwell_tracker.errors import (
     BadRequest,
+    Changed,
     Forbidden,
     HeadersTooLarge,
     MethodNotAllowed,
@@ -67,6 +68,7 @@ _CODES: Final[dict[type[BaseException], tuple[int, str]]] = {
     BadRequest: (400, INVALID),
     Forbidden: (403, "PERMISSION_DENIED"),
     MethodNotAllowed: (405, NO_ENDPOINT),
+    Changed: (412, INVALID),
     RangeNotSatisfiable: (416, INVALID),
     TooLarge: (413, INVALID),
     HeadersTooLarge: (431, INVALID),
