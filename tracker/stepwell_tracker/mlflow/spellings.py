@@ -22,7 +22,8 @@ def respelt(text: str) -> str:
         found = tokens(text, "filter")
     except Invalid:
         return text  # the parser says the same, in the words of its caller
-    parts, place = [], 0
+    parts: list[str] = []
+    place = written = 0
     kept = found[-1]  # the end: what stands in front of the first one
     for token, following in zip(found, [*found[1:], found[-1]], strict=True):
         parts.append(text[place : token.start])
@@ -30,6 +31,9 @@ def respelt(text: str) -> str:
         if _is_idle(token, kept, following):
             parts.append(" " * len(token.text))
             continue
+        if token.kind == "end" and kept.keyword == "and":
+            parts[written] = " " * len(kept.text)
+        written = len(parts)
         parts.append(_key(token, kept, following))
         kept = token
     spelt = "".join(parts)
@@ -39,7 +43,7 @@ def respelt(text: str) -> str:
 def _is_idle(token: Token, kept: Token, following: Token) -> bool:
     """Whether it says nothing: an AND without two sides, a comma that ends a list."""
     if token.keyword == "and":
-        return kept.kind == "end" or kept.keyword == "and" or following.kind == "end"
+        return kept.kind == "end" or kept.keyword == "and"
     return token.text == "," and kept.kind in ("quoted", "number") and following.text == ")"
 
 
