@@ -228,6 +228,32 @@ def test_log_smoothing_and_axes_are_in_the_address(site, page):
     expect(page).to_have_url(re.compile(r"x=loss"))
 
 
+WRITTEN = """window.written = [];
+    const write = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+        window.written.push(text);
+        return write.call(this, text, x, y);
+    };"""
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [(0.0132, 0.0187, {"0.014", "0.016", "0.018"}), (0.13, 870.0, {"1", "10", "100"}),
+     (1.3, 27.0, {"2", "5", "10", "20"})],
+)  # fmt: skip
+def test_a_logarithmic_axis_has_round_labels(site, page, low, high, labels):
+    with site.client("logarithms") as http:
+        run_id = http.run("one")
+        http.points(run_id, "loss", np.geomspace(high, low, 40))
+    page.add_init_script(WRITTEN)
+    page.goto(f"{site.url}/runs/{run_id}?tenant=logarithms&log=1")
+    expect(page.locator("[data-metric='loss'] .plot")).to_have_attribute("data-points", "40")
+    page.wait_for_timeout(500)
+    written = set(page.evaluate("window.written"))
+    assert labels <= written
+    assert max(map(len, written)) <= len("0.014")
+
+
 def test_values_that_are_not_finite_and_steps_that_went_back_are_drawn(site, page):
     values = 1 / (1 + np.arange(150) * 0.05)
     values[[30, 40, 100]] = np.nan, np.inf, -np.inf

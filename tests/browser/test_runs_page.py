@@ -102,6 +102,15 @@ def test_a_filter_finds_what_it_says_and_its_mistake_is_told(table):
     expect(table.get_by_role("alert")).to_be_visible(timeout=SOON_MS)
 
 
+def test_a_search_without_a_match_leads_back_to_all_runs(table):
+    table.get_by_role("searchbox").fill("no such words")
+    expect(table.get_by_text("No run matches.")).to_be_visible()
+    table.get_by_role("button", name="Show all runs").click()
+    expect(table.locator(".count")).to_have_text("10,000 runs", timeout=SOON_MS)
+    expect(table.get_by_text("No run matches.")).to_have_count(0)
+    expect(table.get_by_role("searchbox")).to_have_value("")
+
+
 @pytest.mark.parametrize("words", [f"{ODD:05d}", "odd one", "ODD"])
 def test_last_weeks_run_is_found_by_name_and_note(table, words):
     table.get_by_role("searchbox").fill(words)

@@ -1,7 +1,7 @@
 /** The files of a run: a folder at a time, and a file in place where it can be shown safely. */
 
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import * as api from "./api";
 import { bytes, moment } from "./format";
 import { param, set } from "./route";
@@ -14,9 +14,10 @@ export function Artifacts({ id, told }: { id: string; told: number }): JSX.Eleme
   const folder = param("folder");
   const [files, setFiles] = useState<Artifact[] | null>(null);
   const [cursor, setCursor] = useState<string | null>(null);
+  const reading = useRef(new AbortController());
   useEffect(() => {
     const controller = new AbortController();
-    const { signal } = controller;
+    const { signal } = (reading.current = controller);
     api.patiently(() => api.artifacts(id, { path: folder }, signal), signal, sayError).then((page) => {
       setFiles(page.artifacts);
       setCursor(page.next_cursor);
@@ -26,9 +27,17 @@ export function Artifacts({ id, told }: { id: string; told: number }): JSX.Eleme
     return () => controller.abort();
   }, [id, folder, told]);
   const more = async (): Promise<void> => {
-    const page = await api.artifacts(id, { path: folder, cursor });
-    setFiles([...(files ?? []), ...page.artifacts]);
-    setCursor(page.next_cursor);
+    const { signal } = reading.current; // of this folder
+    setCursor(null); // once is enough
+    try {
+      const page = await api.artifacts(id, { path: folder, cursor }, signal);
+      setFiles((before) => [...(before ?? []), ...page.artifacts]);
+      setCursor(page.next_cursor);
+    } catch (error) {
+      if (signal.aborted) return;
+      setCursor(cursor);
+      sayError(error);
+    }
   };
   const file = param("file");
   const chosen = files?.find((one) => one.path === file);
@@ -41,7 +50,7 @@ export function Artifacts({ id, told }: { id: string; told: number }): JSX.Eleme
             {(files ?? []).map((one) => <Entry key={one.path} id={id} one={one} current={one.path === file} />)}
           </tbody>
         </table>
-        {cursor && <button type="button" onClick={() => more().catch(sayError)}>More</button>}
+        {cursor && <button type="button" onClick={() => void more()}>More</button>}
         {files && !files.length && <p class="quiet">{folder ? "This folder is empty." : "No files yet: run.log_artifact(path) stores one."}</p>}
       </section>
       {!file && files?.some((one) => !one.is_dir) && <p class="quiet">Choose a file to see it here.</p>}

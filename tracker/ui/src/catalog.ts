@@ -13,15 +13,20 @@ export const problem = signal("");
 const RETRY_MS = 5_000;
 const VIEW = "stepwell.view.";
 
+/** How many reads were begun, and which of them was the last whose answer is shown. */
+let [begun, shown] = [0, 0];
+
 export async function loadExperiments(): Promise<void> {
-  const asked = tenant.peek();
+  const [asked, turn] = [tenant.peek(), ++begun];
+  const isLate = (): boolean => tenant.peek() !== asked || turn < shown; // of the tenant before, or of a read before
   try {
     const found = await api.experiments("all");
-    if (tenant.peek() !== asked) return; // a late answer, of the tenant before
+    if (isLate()) return;
+    shown = turn;
     experiments.value = found;
     problem.value = "";
   } catch (error) {
-    if (tenant.peek() !== asked) return;
+    if (isLate()) return;
     problem.value = (error as Error).message;
     if (api.isPassing(error)) setTimeout(() => problem.peek() && void loadExperiments(), RETRY_MS);
   }

@@ -51,6 +51,7 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
         highlighted.value = runs.length > 1 ? (points[0]?.path.line.runId ?? null) : null;
       },
     });
+    plot.current.active = element.current!.matches(":hover"); // the pointer may have been here before
     return () => plot.current?.destroy();
   }, [runs]);
 
@@ -79,8 +80,11 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
 
   useKeys(hover ? { c: () => void copy(exactText(hover.points), "Copied the exact values") } : {});
 
+  const point = (active: boolean): void => {
+    if (plot.current) plot.current.active = active; // it is made when what is around it has been painted
+  };
   const leave = (): void => {
-    plot.current!.active = false;
+    point(false);
     setHover(null);
     highlighted.value = null;
   };
@@ -93,7 +97,7 @@ export function Chart({ metric, data, runs, height = 190, focused = false }: Pro
       </figcaption>
       <div
         class="plot" ref={element} style={{ height: `${height}px` }} data-lines={lines.length} data-points={lines.reduce((n, l) => n + l.columns.values.length, 0)}
-        onMouseEnter={() => (plot.current!.active = true)} onMouseLeave={leave}
+        onMouseEnter={() => point(true)} onMouseLeave={leave}
       />
       {hover && <Tooltip {...hover} single={runs.length === 1} width={element.current?.clientWidth ?? 0} />}
     </figure>

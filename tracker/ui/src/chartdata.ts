@@ -307,7 +307,8 @@ export class ChartData implements Host {
         const tail = newer(tails.get(key) ?? emptyColumns(name), end);
         if (!tail || tail.steps.length < keys.get(key)!.told) whole.push(key);
         else if (tail.steps.length) {
-          this.put(name, joined(this.columns.get(name)!, tail));
+          const known = this.columns.get(name)!; // an event may have told some of it meanwhile
+          this.put(name, joined(known, newer(tail, lastStep(known))!));
           grown.add(key);
         }
       }

@@ -5,6 +5,7 @@ import * as api from "./api";
 import { ChartData } from "./chartdata";
 import { adopt } from "./colors";
 import { follow, type PointsEvent } from "./live";
+import { Soon } from "./pool";
 import { list, param } from "./route";
 import { keysOf, mainMetric, quoted } from "./search";
 import { sweepOf, type Sweep } from "./sweep";
@@ -35,7 +36,7 @@ export class CompareState {
   readonly loading = signal(true);
   readonly error = signal("");
   private controller = new AbortController();
-  private timer = 0;
+  private readonly later = new Soon(() => this.fetch(), () => (isSweep() ? SWEEP_SOON_MS : SOON_MS));
   /** Events come, and what was logged before the first of them may be missing. */
   private followed = false;
   private ids = new Set<string>();
@@ -51,11 +52,11 @@ export class CompareState {
     }, ({ kind, data }) => {
       if (kind === "points") this.data.onPoints(data as unknown as PointsEvent);
       if (kind === "console" || !this.shows(data.run_id ?? "")) return;
-      if (kind !== "points" || isSweep() || (data as unknown as PointsEvent).series.some(({ key }) => !this.knows(key))) this.soon();
+      if (kind !== "points" || isSweep() || (data as unknown as PointsEvent).series.some(({ key }) => !this.knows(key))) this.later.ask();
     });
     return () => {
       end();
-      clearTimeout(this.timer);
+      this.later.end();
       this.controller.abort();
       this.data.close();
     };
@@ -90,13 +91,6 @@ export class CompareState {
     return this.runs.value.some((run) => key in run.metrics);
   }
 
-  private soon(): void {
-    this.timer ||= window.setTimeout(() => {
-      this.timer = 0;
-      void this.fetch();
-    }, isSweep() ? SWEEP_SOON_MS : SOON_MS);
-  }
-
   async fetch(): Promise<void> {
     this.controller.abort();
     this.controller = new AbortController();
@@ -124,7 +118,9 @@ export class CompareState {
   private async chosen(): Promise<Run[]> {
     const wanted = chosenIds();
     if (wanted.length > FEW) return this.many(wanted);
-    const found = await Promise.allSettled(wanted.map((id) => api.run(id, this.controller.signal)));
+    const { signal } = this.controller;
+    const found = await Promise.allSettled(wanted.map((id) => api.run(id, signal)));
+    signal.throwIfAborted(); // some had come before another read began: they are not all
     const failed = found.flatMap((one) => (one.status === "rejected" ? [one.reason as Error] : []));
     const runs = found.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
     if (failed.some(api.isPassing) || (failed.length && !runs.length)) throw failed.find(api.isPassing) ?? failed[0]!;

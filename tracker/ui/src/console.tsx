@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import * as api from "./api";
 import { save } from "./export";
 import { moment, plural } from "./format";
+import { Soon } from "./pool";
 import { sayError } from "./ui";
 import type { ConsoleEntry } from "./wire";
 
@@ -19,17 +20,24 @@ export function Console({ id, told }: { id: string; told: number }): JSX.Element
   const [text, setText] = useState("");
   const box = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
+  const reading = useRef<Soon>(null);
   useEffect(() => {
     const controller = new AbortController();
     const { signal } = controller;
-    api.patiently(() => api.console_(id, { tail, limit: tail }, signal), signal, sayError).then((page) => {
+    const read = (): Promise<void> => api.patiently(() => api.console_(id, { tail, limit: tail }, signal), signal, sayError).then((page) => {
       setLines(page.lines);
       setTotal(page.total);
     }, (error) => {
       if (!api.isAbort(error)) sayError(error);
     });
-    return () => controller.abort();
-  }, [id, told, tail]);
+    const soon = (reading.current = new Soon(read, () => 0));
+    soon.ask();
+    return () => {
+      soon.end();
+      controller.abort();
+    };
+  }, [id, tail]);
+  useEffect(() => reading.current?.ask(), [told]);
   useEffect(() => {
     if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   }, [lines]);

@@ -68,7 +68,8 @@ function logTicks(low: number, high: number, count: number): number[] {
       if (value >= low && value <= high) found.push(value);
     }
   }
-  return found.length > 1 ? found : ticks([low, high], count);
+  const few = high / low > 10 ? 1 : 2; // within a decade even steps tell more than two labels
+  return found.length > few ? found : ticks([low, high], count);
 }
 
 /** From a value to its place on an axis of `size`, which may run backwards from its start. */

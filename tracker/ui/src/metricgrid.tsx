@@ -51,6 +51,7 @@ export function MetricGrid({ metrics, data, runs, extra }: Props): JSX.Element {
   };
   const wanted = param("find");
   useEffect(() => setText(wanted), [wanted]);
+  useEffect(() => () => clearTimeout(timer.current), []); // of another page it is no search
   const all = useMemo(() => groupsOf(metrics), [metrics]);
   const found = useMemo(() => {
     const matches = matcher(wanted);

@@ -111,7 +111,7 @@ function OneModel({ name }: { name: string }): JSX.Element {
       </div>
       {found.model.description && <p class="value">{found.model.description}</p>}
       <div class="scroll" tabIndex={0} role="region" aria-label="Versions">
-        <table>
+        <table class="versions">
           <thead><tr><th scope="col" class="number">Version</th><th scope="col">Aliases</th><th scope="col">Stage</th><th scope="col">Run</th><th scope="col">Tags</th><th scope="col">Description</th><th scope="col">Source</th><th scope="col">Created</th></tr></thead>
           <tbody>{found.versions.slice(0, ROWS).map((one) => <VersionRow key={one.version} one={one} run={found.runs.get(one.run_id)} />)}</tbody>
         </table>

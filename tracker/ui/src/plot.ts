@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 import { drawAbove, drawBand, drawCrowd, drawPath, isCrowded, type Place } from "./draw";
-import { type Range, scale, xExtent, yExtent } from "./extent";
+import { type Range, scale, xExtent, yExtent, ticks } from "./extent";
 import { duration, tick } from "./format";
 import { bandsOf, type Band, type Line, nearest, type Path, pathOf, smoothed } from "./lines";
 import { RasterPen } from "./raster";
@@ -53,6 +53,18 @@ function roomFor(_: uPlot, labels: string[] | null): number {
 }
 
 const FONT = '11px system-ui, -apple-system, "Segoe UI", sans-serif';
+
+/** Pixels that a label has at least. */
+const [X_SPACE, Y_SPACE] = [60, 28];
+
+/** Labels of a logarithmic axis: uPlot's own are powers of ten alone, and the odd numbers at its ends. */
+const ROUND: Pick<uPlot.Axis, "splits" | "filter"> = {
+  splits: (u, axis, low, high) => {
+    const [size, space] = axis === 0 ? [u.bbox.width, X_SPACE] : [u.bbox.height, Y_SPACE];
+    return ticks([low, high], Math.max(2, Math.floor(size / devicePixelRatio / space)), true);
+  },
+  filter: (_, splits) => splits,
+};
 
 export class Plot {
   paths: Path[] = [];
@@ -156,8 +168,8 @@ export class Plot {
         y: { distr: shown.logY ? 3 : 1, range: () => this.yRange },
       },
       axes: [
-        { ...axis, ...xValues, ...whole, size: 24, gap: 2, space: 60 },
-        { ...axis, values: numbers, size: roomFor, gap: 4, space: 28 },
+        { ...axis, ...xValues, ...whole, ...(shown.logX ? ROUND : {}), size: 24, gap: 2, space: X_SPACE },
+        { ...axis, values: numbers, ...(shown.logY ? ROUND : {}), size: roomFor, gap: 4, space: Y_SPACE },
       ],
       series: [{}, { show: false }],
       hooks: {

@@ -13,6 +13,7 @@ import { save } from "./export";
 import { plural } from "./format";
 import { Grid } from "./grid";
 import { follow } from "./live";
+import { Soon } from "./pool";
 import { href, list, param, set, tenant } from "./route";
 import { both, filterOf, keysOf, quoted, type Keys } from "./search";
 import { Table } from "./table";
@@ -74,6 +75,7 @@ export function RunsPage(): JSX.Element {
         <h1 class="unseen">Runs</h1>
         <Finder table={table} columns={columns} keys={keys} chosen={chosen.value} onDone={reload} query={query} />
         {table.error.value && <p class="banner" role="alert">{table.error.value}</p>}
+        {table.total.value === 0 && !table.error.value && <Nothing />}
         <Grid
           table={table} columns={columns} best={bestKeys(columns)} order={param("order")} onOrder={(order) => set({ order })}
           chosen={chosen.value} onChoose={(run, range) => void choose(run, range).catch(sayError)} onChooseAll={chooseAll}
@@ -81,6 +83,16 @@ export function RunsPage(): JSX.Element {
       </section>
     </div>
   );
+}
+
+const FINDERS = ["q", "status", "lifecycle", "hide"];
+
+/** No row, and how to come back to some. */
+function Nothing(): JSX.Element {
+  const narrowed = FINDERS.some((name) => list(name).length > 0);
+  if (!narrowed) return <p class="quiet pad">No runs here yet. They appear as they begin.</p>;
+  const all = (): void => set(Object.fromEntries(FINDERS.map((name) => [name, null])));
+  return <p class="quiet pad">No run matches. <button type="button" class="link" onClick={all}>Show all runs</button></p>;
 }
 
 function severalExperiments(): boolean {
@@ -126,20 +138,22 @@ function joined(some: Keys, more: Keys): Keys {
   return { numeric, params: both(some.params, more.params), metrics: both(some.metrics, more.metrics), tags: both(some.tags, more.tags) };
 }
 
-function live(table: Table, query: () => Parameters<Table["load"]>[0], relearn: () => void): () => void {
-  let timer = 0;
-  const reload = (): void => {
-    timer ||= window.setTimeout(() => {
-      timer = 0;
-      if (table.total.peek() === 0 || table.total.peek() === null) relearn();
-      void table.load(query(), true);
-    }, RELOAD_MS);
+function live(table: Table, query: () => Parameters<Table["load"]>[0], relearn: () => () => void): () => void {
+  let forget = (): void => undefined;
+  const reload = async (): Promise<void> => {
+    if (table.total.peek() === 0 || table.total.peek() === null) {
+      forget();
+      forget = relearn();
+    }
+    await table.load(query(), true);
   };
-  const end = follow(null, reload, (event) => {
-    if (table.on(event)) reload();
+  const soon = new Soon(reload, () => RELOAD_MS);
+  const end = follow(null, () => soon.ask(), (event) => {
+    if (table.on(event)) soon.ask();
   });
   return () => {
-    clearTimeout(timer);
+    soon.end();
+    forget();
     end();
   };
 }
@@ -190,6 +204,7 @@ function Finder({ table, columns, keys, chosen, onDone, query }: FinderProps): J
   const [text, setText] = useState(param("q"));
   const timer = useRef(0);
   useEffect(() => setText(param("q")), [param("q")]);
+  useEffect(() => () => clearTimeout(timer.current), []); // of another page it is no search
   const search = (value: string): void => {
     setText(value);
     clearTimeout(timer.current);

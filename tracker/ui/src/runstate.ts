@@ -5,12 +5,14 @@ import * as api from "./api";
 import type { ChartData } from "./chartdata";
 import type { Columns } from "./columns";
 import { follow, type LiveEvent, type PointsEvent } from "./live";
+import { Soon } from "./pool";
 import { param } from "./route";
 import { foremost } from "./search";
 import type { Run, SeriesSummary } from "./wire";
 import { toNumber } from "./wire";
 
 const FIRST = 1_000;
+const SOON_MS = 200;
 /** Drawing a tree of very many holds up the first charts, which are on their way: it takes no longer after them. */
 const CHARTS_FIRST_MS = 150;
 /** Of a run's last values, shown above everything. */
@@ -25,8 +27,10 @@ export class RunState {
   readonly consoleTold = signal(0);
   readonly artifactsTold = signal(0);
   private controller = new AbortController();
-  private timer = 0;
+  private readonly later = new Soon(() => this.fetch(), () => SOON_MS);
   private known = new Set<string>();
+  /** What was logged while the series are read: their answer may be older.  Null: nothing is read. */
+  private told: PointsEvent[] | null = null;
 
   constructor(private readonly id: string, private readonly data: ChartData) {}
 
@@ -44,7 +48,7 @@ export class RunState {
     }, (event) => this.on(event));
     return () => {
       end();
-      clearTimeout(this.timer);
+      this.later.end();
       this.controller.abort();
       this.data.close();
     };
@@ -54,6 +58,7 @@ export class RunState {
     this.controller.abort();
     this.controller = new AbortController();
     const { signal } = this.controller;
+    this.told = [];
     try {
       await api.patiently(async () => {
         this.run.value = await api.run(this.id, signal);
@@ -63,6 +68,7 @@ export class RunState {
     } catch (error) {
       if (!api.isAbort(error)) this.error.value = error as Error;
     }
+    if (!signal.aborted) this.told = null;
   }
 
   /** The first series at once; of very many then all names, which make the tree, and of the others what is asked for. */
@@ -70,15 +76,19 @@ export class RunState {
     const page = await api.seriesPage(this.id, { limit: FIRST }, signal);
     const isWhole = page.next_cursor === null;
     this.total.value = page.total;
-    if (isWhole || !this.series.value.length) this.series.value = page.series;
+    if (isWhole || !this.series.value.length) this.put(page.series);
     if (isWhole || !this.keys.value.length) this.show(page.series.map((one) => one.key));
     if (isWhole) return;
     if (this.known.size <= FIRST) await new Promise((resolve) => setTimeout(resolve, CHARTS_FIRST_MS));
     const keys = await api.metricKeys(this.id, signal);
     this.show(keys);
-    this.series.value = param("tab") === "details"
+    this.put(param("tab") === "details"
       ? await api.seriesFrom(this.id, page, signal)
-      : [...page.series, ...await this.watched(keys, page.series, signal)];
+      : [...page.series, ...await this.watched(keys, page.series, signal)]);
+  }
+
+  private put(series: SeriesSummary[]): void {
+    this.series.value = (this.told ?? []).reduce(caughtUp, series);
   }
 
   /** What people look at first, where it is not among the first. */
@@ -101,21 +111,20 @@ export class RunState {
     if (kind === "points") {
       const points = data as unknown as PointsEvent;
       this.data.onPoints(points);
+      this.told?.push(points);
       if (run) this.run.value = { ...run, heartbeat_at: Date.now() };
-      if (points.series.some(({ key }) => !this.known.has(key))) this.soon();
+      if (points.series.some(({ key }) => !this.known.has(key))) this.later.ask();
       if (this.series.value.length < 2000) this.series.value = updated(this.series.value, points);
     } else if (kind === "console") this.consoleTold.value++;
     else if (kind === "artifact") this.artifactsTold.value++;
-    else this.soon();
+    else this.later.ask(); // everything about the run again
   }
+}
 
-  /** Everything about the run again, soon, and once for many events. */
-  private soon(): void {
-    this.timer ||= window.setTimeout(() => {
-      this.timer = 0;
-      void this.fetch();
-    }, 200);
-  }
+/** With what an event tells, unless they know it. */
+function caughtUp(series: SeriesSummary[], event: PointsEvent): SeriesSummary[] {
+  const ends = new Map(series.map((one) => [one.key, one.last_step]));
+  return updated(series, { ...event, series: event.series.filter(({ key, last }) => last.step > (ends.get(key) ?? Infinity)) });
 }
 
 function updated(series: SeriesSummary[], event: PointsEvent): SeriesSummary[] {

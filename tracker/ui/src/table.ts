@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import * as api from "./api";
 import type { Columns } from "./columns";
 import type { LiveEvent, PointsEvent } from "./live";
-import type { Run, Value } from "./wire";
+import type { Run, RunPage, Value } from "./wire";
 import { toNumber } from "./wire";
 
 export const PAGE = 100;
@@ -35,6 +35,13 @@ export class Table {
   private cursors = new Map<number, string>();
   private best = new Map<string, Extremes>();
   private controller = new AbortController();
+  /** Of a load that has not ended: until then what is scrolled to would be of another search, or twice. */
+  private loading: AbortController | null = null;
+  /** The first and the last row on screen. */
+  private seen: [number, number] = [0, 0];
+  private reads = 0;
+  /** Last values that were told while pages are read: their answers may be older. */
+  private readonly told = new Map<string, Run["metrics"]>();
   private query: Query | null = null;
   private text = "";
 
@@ -45,19 +52,28 @@ export class Table {
     this.text = text;
     this.query = query;
     this.controller.abort();
-    this.controller = new AbortController();
-    const { signal } = this.controller;
+    const controller = this.controller = this.loading = new AbortController();
+    const { signal } = controller;
+    const pages = again ? [...new Set([0, ...pagesOf(this.seen)])] : [0];
+    this.reads++;
     try {
-      const page = await this.read(0, signal);
+      const found = await Promise.all(pages.map((page) => this.read(page, signal, true)));
       this.rows.clear();
       this.places.clear();
       this.pages.clear();
       this.cursors.clear();
-      this.take(0, page);
-      this.total.value = page.total ?? page.runs.length;
+      this.total.value = found[0]!.total ?? found[0]!.runs.length;
+      pages.forEach((page, i) => this.take(page, found[i]!));
     } catch (error) {
       if (!api.isAbort(error)) this.error.value = (error as Error).message;
+    } finally {
+      if (this.loading === controller) this.loading = null;
+      this.done();
     }
+  }
+
+  private done(): void {
+    if (--this.reads === 0) this.told.clear();
   }
 
   /** Every run that the search finds from row `offset` on, up to `most`: with no parameter or metric but those of the table. */
@@ -99,16 +115,19 @@ export class Table {
 
   /** Rows from `first` to `last` are on screen: have their pages fetched. */
   show(first: number, last: number, bestOf: string[]): void {
+    this.seen = [first, last];
+    if (this.loading) return; // its end is told
     const total = this.total.peek() ?? 0;
-    for (let page = Math.floor(first / PAGE); page <= Math.floor(last / PAGE); page++) {
+    for (const page of pagesOf(this.seen)) {
       if (page * PAGE < total && !this.pages.has(page)) void this.fetch(page);
     }
     if (bestOf.length) void this.fetchBest(first, last, bestOf);
   }
 
-  private search(page: number): api.Search {
+  /** `anew`: cursors of pages that have been read before are of no use. */
+  private search(page: number, anew: boolean): api.Search {
     const { experiment, filter, order, lifecycle, status, keys } = this.query!;
-    const cursor = this.cursors.get(page);
+    const cursor = anew ? undefined : this.cursors.get(page);
     const place = cursor ? { cursor } : { offset: page * PAGE };
     return {
       experiment_id: experiment, filter, order_by: order, lifecycle, status, keys, limit: PAGE,
@@ -119,21 +138,25 @@ export class Table {
   private async fetch(page: number): Promise<void> {
     this.pages.set(page, "loading");
     const { signal } = this.controller;
+    this.reads++;
     try {
       this.take(page, await this.read(page, signal));
     } catch (error) {
       if (!signal.aborted) this.pages.delete(page);
       if (!api.isAbort(error)) this.error.value = (error as Error).message;
+    } finally {
+      this.done();
     }
   }
 
-  private read(page: number, signal: AbortSignal): ReturnType<typeof api.runs> {
-    return api.patiently(() => api.runs(this.search(page), signal), signal, (error) => (this.error.value = error.message));
+  private read(page: number, signal: AbortSignal, anew = false): Promise<RunPage> {
+    const search = this.search(page, anew);
+    return api.patiently(() => api.runs(search, signal), signal, (error) => (this.error.value = error.message));
   }
 
   private take(page: number, found: { runs: Run[]; next_cursor: string | null }): void {
     found.runs.forEach((run, i) => {
-      this.rows.set(page * PAGE + i, run);
+      this.rows.set(page * PAGE + i, { ...run, metrics: { ...run.metrics, ...this.told.get(run.run_id) } });
       this.places.set(run.run_id, page * PAGE + i);
     });
     this.pages.set(page, "done");
@@ -173,8 +196,15 @@ export class Table {
     }
   }
 
+  private remember({ run_id, series }: PointsEvent): void {
+    const metrics = this.told.get(run_id) ?? {};
+    for (const { key, last } of series) metrics[key] = last.value as Value;
+    this.told.set(run_id, metrics);
+  }
+
   /** What happened to a run; true where the list itself may be another now. */
   on(event: LiveEvent): boolean {
+    if (event.kind === "points" && this.reads) this.remember(event.data as unknown as PointsEvent);
     const index = this.places.get(event.data.run_id ?? "");
     const run = index === undefined ? undefined : this.rows.get(index);
     if (event.kind === "created" || event.kind === "deleted" || event.kind === "restored") return true;
@@ -192,6 +222,12 @@ export class Table {
     }
     return event.kind === "status" || event.kind === "changed" || event.kind === "tags" || event.kind === "params";
   }
+}
+
+/** The pages of the rows from the first to the last. */
+function pagesOf([first, last]: [number, number]): number[] {
+  const page = Math.floor(first / PAGE);
+  return Array.from({ length: Math.floor(last / PAGE) - page + 1 }, (_, i) => page + i);
 }
 
 function extremesOf({ values }: Columns): Extremes {
