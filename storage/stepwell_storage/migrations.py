@@ -6,12 +6,17 @@ leaves the version before it, whole; the next opening goes on from there.
 
 from __future__ import annotations
 
+import contextlib
+import struct
 from collections.abc import Iterator, Mapping
 from importlib import resources
+from pathlib import Path
 
 from stepwell_storage.errors import Unsupported
 
 VERSION = 4
+_HEADER = struct.Struct(">60xI")
+"""The beginning of an SQLite file, up to its ``user_version``."""
 
 
 def scripts(found: int, dialect: Mapping[str, str], place: object) -> Iterator[str]:
@@ -34,6 +39,24 @@ def too_new(found: int, place: object) -> str:
         f"{place} has format {found}, made by a newer Stepwell; this one knows up to {VERSION}. "
         "Use the newer version, or restore a backup."
     )
+
+
+def refuse_newer(tenants: Path) -> None:
+    """Raises Unsupported where all tenants were written by a newer Stepwell: it is its directory.
+
+    One among others is refused when it is asked for, like any damage.
+    """
+    newest = {}
+    for path in sorted(tenants.glob("*/tenant.db")):
+        if not path.is_file():
+            continue  # a FIFO, say, which would be waited for
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            header = file.read(_HEADER.size)
+            if len(header) == _HEADER.size:
+                newest[path] = _HEADER.unpack(header)[0]
+    if newest and min(newest.values()) > VERSION:
+        path, found = next(iter(newest.items()))
+        raise Unsupported(too_new(found, path))
 
 
 def read(name: str) -> str:

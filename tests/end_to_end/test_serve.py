@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import urllib3
 
-from tests.serving import Served, serving, start
+from tests.serving import Served, serving, start, stepwell
 
 BASE = "/api/v1/experiments"
 
@@ -111,6 +113,30 @@ def test_a_second_server_on_a_folder_refuses_and_disturbs_nothing(tmp_path: Path
         assert code == 5
         assert str(served.process.pid) in message
         assert get(f"{served.url}/health").status == 200
+
+
+def test_a_folder_of_a_newer_version_is_refused_with_advice_and_a_tenant_of_one_alone(
+    tmp_path: Path,
+):
+    data = tmp_path / "data"
+    with serving(data) as served:
+        log_a_run(served.url)
+        body, headers = b'{"name": "other"}', {"X-Tenant-ID": "other"}
+        urllib3.request("POST", f"{served.url}{BASE}/runs", body=body, headers=headers)
+        assert served.stop() == 0
+    for name, starts in (("other", True), ("default", False)):
+        file = data / "tenants" / name / "tenant.db"
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("pragma user_version = 99")
+        if starts:
+            with serving(data) as served:
+                assert get(f"{served.url}{BASE}/runs").json()["total"] == 1
+            continue
+        code, message = refused(data, "--port", "0")
+        assert code == 5
+        assert "made by a newer Stepwell" in message
+        assert "Traceback" not in message
+        assert stepwell("gc", "--data", data) == 5
 
 
 def test_make_run_twice_blames_the_port_first(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 
 from stepwell_storage.errors import Purged, StorageError
+from stepwell_storage.migrations import refuse_newer
 from stepwell_storage.store import Options, Store
 from stepwell_tracker import (
     artifacts,
@@ -59,12 +61,14 @@ REFUSALS = (
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application; its lifespan opens the store, and closes it.
 
-    Raises stepwell_storage.errors.Unsupported on startup where the folder has another owner.
+    Raises stepwell_storage.errors.Unsupported on startup where the folder has another owner, or was
+    written by a newer version.
     """
     server = Server(settings, CALLS)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await asyncio.to_thread(refuse_newer, settings.data / "tenants")
         server.store = await Store.open(
             settings.data, Options(keep_deleted_s=settings.keep_deleted_s)
         )

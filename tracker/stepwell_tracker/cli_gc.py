@@ -42,16 +42,20 @@ def _offline(data: Path, tenant: str | None, older_than_s: int) -> dict[str, Pur
     try:
         return asyncio.run(_purge(data, tenant, older_than_s))
     except Unsupported as error:
-        fail(f"{error}; or leave --data away to do it through the server", DATA_TAKEN)
+        fail(str(error), DATA_TAKEN)
     except StorageError as error:
         fail(str(error), FAILED)
 
 
 async def _purge(data: Path, tenant: str | None, older_than_s: int) -> dict[str, Purged]:
     from stepwell_storage.clock import now_ms
+    from stepwell_storage.errors import Unsupported
     from stepwell_storage.store import Options, Store
 
-    store = await Store.open(data, Options(compact=False))
+    try:
+        store = await Store.open(data, Options(compact=False))
+    except Unsupported as error:
+        fail(f"{error}; or leave --data away to do it through the server", DATA_TAKEN)
     done = {}
     try:
         names = store.names() if tenant is None else [tenant.lower()]

@@ -66,6 +66,9 @@ async def _import(options: argparse.Namespace, source: Source) -> Imported:
             return await import_mlflow(
                 store, options.tenant, source, artifacts=options.artifacts, step=step
             )
+        except Unsupported as error:
+            progress.clear()
+            fail(clean(str(error)), DATA_TAKEN)
         except StorageError as error:
             progress.clear()
             fail(f"{clean(str(error))}; what was imported until then is whole")
