@@ -38,7 +38,7 @@ class Owner(msgspec.Struct):
 
 
 class Ownership:
-    """A held ``owner`` file.  A forked child calls :meth:`forget`, which leaves the lock alone."""
+    """A held ``owner`` file."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -46,10 +46,9 @@ class Ownership:
         _held.add(self._file)
 
     def release(self) -> None:
-        """Let the folder go; another process may take it at once."""
-        self.forget()
-
-    def forget(self) -> None:
+        """Let the folder go; another process may take it at once.  A forked child's copy lets go
+        of nothing: the lock is its parent's, too.
+        """
         fd, self._fd = self._fd, -1
         if fd >= 0:
             _held.discard(self._file)

@@ -15,9 +15,10 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from stepwell.delivery import Delivery, Trouble
+from stepwell.folders import Position, folders
 from stepwell.lifecycle import LIFECYCLE
 from stepwell.notices import Notices
-from stepwell.spool import Position, Spool, folders, leftover
+from stepwell.spool import Spool, leftover
 from stepwell.transport import Transport
 
 FIRST_PAUSE_S: Final = 0.5

@@ -1,11 +1,5 @@
 """What is not acknowledged yet: a folder of append-only segments, one folder a writer.
 
-::
-
-    <spool_dir>/<run id>-<8 hex>/owner             the lock (ownership.py)
-                                 00000001.spool    segments, in order; the last one grows
-                                 acked             how far the server has acknowledged
-
 A segment is the magic, then frames (records.py), a Head first.  Points reach the file at the
 latest when they leave the buffer, so a killed process loses only what its buffer held; a power cut
 may lose what the system had not written yet (nothing here calls fsync).
@@ -17,35 +11,22 @@ no lock.  Where the disk refuses, segments lie in memory, bounded, and the disk 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import time
 from pathlib import Path
-from struct import Struct as Layout
-from typing import Final, NamedTuple
-from zlib import crc32
+from typing import Final
 
 from msgspec import Struct
 
 from stepwell.config import Config
-from stepwell.ownership import Ownership, take
+from stepwell.folders import Folder, Position, remove_remnant, size_of
 from stepwell.records import MAGIC, AnyRecord, Head, Parsed, count, frame, parse
-from stepwell.segments import SUFFIX, FileSegment, MemorySegment, Segment
+from stepwell.segments import FileSegment, MemorySegment, Segment
 
 SEGMENT_BYTES: Final = 8 * 1024**2
 LEAST_BYTES: Final = 4_096
 ESSENTIAL_BYTES: Final = 16 * 1024**2
 """How far parameters, tags and the end of a run may exceed a bound that stops points."""
 RETRY_DISK_S: Final = 5.0
-_NAME: Final = re.compile(r"[0-9a-f]{32}-[0-9a-f]{8}")
-_MARK: Final = Layout("<QQ")
-
-
-class Position(NamedTuple):
-    """A place between two frames."""
-
-    segment: int
-    offset: int
 
 
 class Window(Struct):
@@ -62,15 +43,13 @@ class Spool:
     def __init__(self, config: Config, head: Head) -> None:
         self.config = config
         self.head = head
-        self.folder: Path | None = None
         self.trouble = ""
         self.dropped = self.damaged = 0
         self.appended = self.acknowledged = 0
-        self._owner: Ownership | None = None
+        self._folder: Folder | None = None
         self._segments: dict[int, Segment] = {}
         self._last = 0
         self._acked = Position(0, 0)
-        self._mark_fd = -1
         # What all writers' spools take: one thread counts up, the other one down.
         self._written = self._removed = 0
         self._retry_disk = 0.0
@@ -83,7 +62,7 @@ class Spool:
         """A new one; in memory, with ``trouble`` set, where the disk refuses."""
         spool = cls(config, head)
         try:
-            spool.folder, spool._owner = _new_folder(config.spool_dir, head.run_id)
+            spool._folder = Folder.create(config.spool_dir, head.run_id)
             spool._measure()
         except OSError as error:
             spool._distrust(error)
@@ -127,6 +106,11 @@ class Spool:
         return True
 
     @property
+    def folder(self) -> Path | None:
+        """None where the disk refused one."""
+        return self._folder.path if self._folder else None
+
+    @property
     def pending(self) -> int:
         return self.appended - self.acknowledged
 
@@ -152,9 +136,9 @@ class Spool:
         number = self._last + 1
         start = MAGIC + frame(self.head)
         segment: Segment = MemorySegment(start)
-        if self._disk_is_due():
+        if self._folder is not None and self._disk_is_due():
             try:
-                segment = FileSegment(self._path_of(number), start)
+                segment = FileSegment(self._folder.segment(number), start)
                 self._written += len(start)
                 self.trouble = ""
             except OSError as error:
@@ -170,11 +154,7 @@ class Spool:
         self._retry_disk = time.monotonic() + RETRY_DISK_S
 
     def _disk_is_due(self) -> bool:
-        return self.folder is not None and time.monotonic() >= self._retry_disk
-
-    def _path_of(self, number: int) -> Path:
-        assert self.folder is not None
-        return self.folder / f"{number:08d}{SUFFIX}"
+        return self._folder is not None and time.monotonic() >= self._retry_disk
 
     def _fits(self, size: int, slack: int) -> bool:
         limit = self.config.spool_bytes + slack - size
@@ -187,7 +167,7 @@ class Spool:
         if time.monotonic() - self._measured >= RETRY_DISK_S:
             self._measured = time.monotonic()
             # In this order: what goes meanwhile is counted as there, never the reverse.
-            self._written = sum(map(_size, folders(self.config.spool_dir))) + self._removed
+            self._written = size_of(self.config.spool_dir) + self._removed
 
     # --- the reader's side -----------------------------------------------------------------------
 
@@ -197,13 +177,13 @@ class Spool:
 
         Raises OSError where it cannot be read.
         """
-        owner = take(folder / "owner")
-        if owner is None:
+        owned = Folder.adopt(folder)
+        if owned is None:
             return None
         spool = cls(config, Head("", "", ""))
-        spool.folder, spool._owner = folder, owner
+        spool._folder = owned
         try:
-            starts = [spool._add(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+            starts = [spool._add(*segment) for segment in owned.segments().items()]
         except (OSError, ValueError) as error:
             spool.forget()
             raise OSError(f"{folder}: {error}") from error
@@ -213,15 +193,15 @@ class Spool:
         first = min(spool._segments, default=1)
         spool._last = max(spool._segments, default=1)
         spool._segments.setdefault(spool._last, MemorySegment(MAGIC))
-        spool._acked = max(Position(first, len(MAGIC)), _read_mark(folder))
+        spool._acked = max(Position(first, len(MAGIC)), owned.acknowledged())
         heads = (spool._head_of(number) for number in sorted(spool._segments))
         spool.head = next((head for head in heads if head), spool.head)
         return spool
 
-    def _add(self, path: Path) -> bytes:
+    def _add(self, number: int, path: Path) -> bytes:
         """A segment that is there; returns how it starts."""
         segment = FileSegment(path)
-        self._segments[int(path.stem)] = segment
+        self._segments[number] = segment
         start = segment.read(0, len(MAGIC))
         segment.close()
         return start
@@ -255,7 +235,8 @@ class Spool:
             if isinstance(segment, FileSegment):
                 self._removed += segment.size
             segment.remove()
-        self._mark()
+        if self._folder is not None:
+            self._folder.note(window.end)
 
     @property
     def acked(self) -> Position:
@@ -268,29 +249,27 @@ class Spool:
             self._save_memory()
         for segment in self._segments.values():
             segment.remove() if drained and not self.damaged else segment.close()
-        self._close_mark()
-        if self._owner is not None:
-            self._owner.release()
-        if drained and self.folder is not None:
-            _remove(self.folder, keep=self.damaged > 0)
+        if self._folder is not None:
+            self._folder.release()
+            if drained:
+                self._folder.remove(keep=self.damaged > 0)
 
     def forget(self) -> None:
         """In a forked child: close what was inherited and touch nothing; the parent owns it."""
         for segment in self._segments.values():
             segment.close()
-        self._close_mark()
-        if self._owner is not None:
-            self._owner.forget()
+        if self._folder is not None:
+            self._folder.release()
 
     def _save_memory(self) -> None:
         """The last try to bring what only memory holds to the disk, before the process ends."""
-        if self.folder is None:
+        if self._folder is None:
             return
         for number, segment in list(self._segments.items()):
             if isinstance(segment, MemorySegment):
                 with contextlib.suppress(OSError):
                     whole = segment.read(0, segment.size)
-                    self._segments[number] = FileSegment(self._path_of(number), whole)
+                    self._segments[number] = FileSegment(self._folder.segment(number), whole)
 
     def _parse(self, number: int, offset: int, budget: int) -> Parsed:
         segment = self._segments.get(number)
@@ -310,31 +289,6 @@ class Spool:
         records = self._parse(number, len(MAGIC), 65_536).records
         return next((record for record in records if isinstance(record, Head)), None)
 
-    def _mark(self) -> None:
-        """Best effort: without it, everything is sent again, which changes nothing."""
-        if self.folder is None:
-            return
-        with contextlib.suppress(OSError):
-            if self._mark_fd < 0:
-                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-                self._mark_fd = os.open(self.folder / "acked", flags, 0o600)
-            place = _MARK.pack(*self._acked)
-            os.pwrite(self._mark_fd, place + crc32(place).to_bytes(4, "little"), 0)
-
-    def _close_mark(self) -> None:
-        fd, self._mark_fd = self._mark_fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-
-def folders(spool_dir: Path) -> list[Path]:
-    """The spools in a folder, oldest run first."""
-    try:
-        names = [entry.name for entry in os.scandir(spool_dir) if _NAME.fullmatch(entry.name)]
-    except OSError:
-        return []
-    return [spool_dir / name for name in sorted(names)]
-
 
 def leftover(folder: Path, config: Config) -> Spool | None:
     """What a dead process left in a folder for our server, if it did; an empty one goes."""
@@ -349,62 +303,3 @@ def leftover(folder: Path, config: Config) -> Spool | None:
         return spool
     spool.close()
     return None
-
-
-def remove_remnant(folder: Path) -> bool:
-    """Remove what a process left that was killed while it removed its spool: an empty folder.
-
-    False: it is something else, and stays.
-    """
-    try:
-        folder.rmdir()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def _new_folder(spool_dir: Path, run_id: str) -> tuple[Path, Ownership]:
-    spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = f"{run_id}-{os.urandom(4).hex()}"
-    # Owned before it has its name: nobody may take it for a leftover in between.
-    unborn = spool_dir / f".{name}"
-    unborn.mkdir(mode=0o700)
-    owner = take(unborn / "owner", create=True)
-    if owner is None:
-        raise OSError(f"cannot own a folder in {spool_dir}")
-    try:
-        return unborn.rename(spool_dir / name), owner
-    except OSError:
-        owner.release()
-        raise
-
-
-def _remove(folder: Path, *, keep: bool) -> None:
-    """``keep``: part of it could not be read; it stays under another name, for a look."""
-    with contextlib.suppress(OSError):
-        if keep:
-            folder.rename(folder.with_suffix(".damaged"))
-            return
-        for name in ("acked", "owner"):
-            (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
-
-
-def _read_mark(folder: Path) -> Position:
-    try:
-        data = (folder / "acked").read_bytes()
-    except OSError:
-        return Position(0, 0)
-    place, checksum = data[: _MARK.size], data[_MARK.size :]
-    if len(place) != _MARK.size or crc32(place).to_bytes(4, "little") != checksum:
-        return Position(0, 0)
-    return Position(*_MARK.unpack(place))
-
-
-def _size(folder: Path) -> int:
-    try:
-        return sum(entry.stat().st_size for entry in os.scandir(folder))
-    except OSError:
-        return 0

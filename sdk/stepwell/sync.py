@@ -14,8 +14,9 @@ import msgspec
 from stepwell import config as settings
 from stepwell.config import Config
 from stepwell.delivery import Delivery, Trouble
+from stepwell.folders import folders, remove_remnant
 from stepwell.sender import Backoff
-from stepwell.spool import Spool, folders, remove_remnant
+from stepwell.spool import Spool
 from stepwell.transport import HttpTransport, Transport
 
 DONE, UNSENT, WRONG_USE, REFUSED = 0, 1, 2, 3

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from stepwell import ExperimentTracker
+from stepwell.folders import folders
 from stepwell.ids import new_run_id
-from stepwell.spool import folders
 from tests.crash.client_training import CELL, value_of
 from tests.serving import serving
 

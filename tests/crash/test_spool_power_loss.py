@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from stepwell.config import Config
+from stepwell.folders import folders
 from stepwell.records import Tags
-from stepwell.spool import Spool, folders
+from stepwell.spool import Spool
 from tests.crash import shim, spool_work
 from tests.crash.shim import Disk, Kind, Record
 

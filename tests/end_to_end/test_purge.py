@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from stepwell import ExperimentTracker
+from stepwell.folders import folders
 from stepwell.ids import new_run_id
-from stepwell.spool import folders
 from stepwell_tracker.cli_client import BASE
 from tests.end_to_end.conftest import Http
 from tests.serving import Served, serving, stepwell

@@ -24,8 +24,8 @@ from stepwell import (
     Unreachable,
     WrongUse,
 )
+from stepwell.folders import folders
 from stepwell.ids import new_run_id
-from stepwell.spool import folders
 from tests.end_to_end.conftest import Http
 from tests.serving import Served, serving
 

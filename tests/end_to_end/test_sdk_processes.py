@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from stepwell import ExperimentTracker, Run
+from stepwell.folders import folders
 from stepwell.ids import new_run_id
-from stepwell.spool import folders
 from tests.serving import Served, serving
 
 STEPS = 2_000

@@ -8,7 +8,7 @@ import pytest
 
 from stepwell import ExperimentTracker, StepwellError, WrongUse
 from stepwell.config import SETTINGS, Config, default_spool_dir, load
-from stepwell.spool import folders
+from stepwell.folders import folders
 from stepwell.sync import main as sync
 from tests.sdk.fault_server import FaultServer
 

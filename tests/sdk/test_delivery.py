@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from stepwell import ExperimentTracker
+from stepwell.folders import folders
 from stepwell.run import ActiveRun
-from stepwell.spool import folders
 from tests.sdk.fault_server import FaultServer
 
 

@@ -13,9 +13,10 @@ import pytest
 
 from stepwell import ExperimentTracker
 from stepwell.config import Config
+from stepwell.folders import folders
 from stepwell.records import MAGIC, Create, Head, Points, Tags, frame, parse
 from stepwell.sender import Backoff
-from stepwell.spool import Spool, folders
+from stepwell.spool import Spool
 from stepwell.wire import CreateRun
 from tests.sdk.fault_server import Fault, FaultServer
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from stepwell import ExperimentTracker
+from stepwell.folders import folders
 from stepwell.lifecycle import LIFECYCLE
-from stepwell.spool import folders
 from tests.sdk.fault_server import Fault, FaultServer
 
 HEAD = """

@@ -109,12 +109,12 @@ def test_a_file_that_its_owner_removed_meanwhile_is_not_owned(
     assert take(path) is None
 
 
-def test_a_child_that_forgets_leaves_the_lock_to_its_parent(path: Path):
+def test_a_child_that_lets_go_leaves_the_lock_to_its_parent(path: Path):
     owner = take(path, create=True)
     assert owner is not None
     pid = os.fork()
     if pid == 0:
-        owner.forget()
+        owner.release()
         os._exit(0)
     os.waitpid(pid, 0)
     check = "import sys; from pathlib import Path; from stepwell.ownership import take; "

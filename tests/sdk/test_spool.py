@@ -14,9 +14,10 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from stepwell import spool as module
 from stepwell.config import Config
+from stepwell.folders import folders
 from stepwell.records import MAGIC, AnyRecord, Head, Params, Tags, count, frame
 from stepwell.segments import FileSegment, MemorySegment
-from stepwell.spool import Spool, folders, leftover
+from stepwell.spool import Spool, leftover
 
 HEAD = Head("http://127.0.0.1:7837", "default", "ab" * 16)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stepwell import ExperimentTracker
+from stepwell.folders import folders
 from stepwell.run import ActiveRun
-from stepwell.spool import folders
 from stepwell.sync import Bar, main
 from tests.sdk.fault_server import Fault, FaultServer
 
