@@ -27,6 +27,8 @@ def to_records(
         path = Path(given)
     except TypeError:
         raise WrongUse(f"an artifact is a path, not {type(given).__name__}", "artifact") from None
+    if not os.fspath(given):  # for pathlib that is the current folder, with all that is in it
+        raise WrongUse("an artifact's path is empty", "artifact")
     prefix = f"{_place(under)}/" if under else ""
     files = _walk(path) if path.is_dir() else iter([(path, path.name)])
     for source, name in files:

@@ -282,8 +282,9 @@ def test_wrong_use_is_said_once_a_kind_and_costs_that_item_only(
         run.log_artifact("/does/not/exist")
         run.log_artifact(None)  # type: ignore[arg-type]
         run.log_artifact("a\0b")
+        run.log_artifact("")  # not the current folder
         run.log_artifact(__file__, "../up")
-        assert run.wrong_uses == 16
+        assert run.wrong_uses == 17
         assert [line.split(": ", 2)[2] for line in warned()] == [
             f"{text}; it is dropped, and so will be others like it"
             for text in (
@@ -328,7 +329,7 @@ def test_strict_raises_where_it_happened(server: FaultServer, settings: Callable
             run.log_metrics({"bad": "text"})
         with pytest.raises(WrongUse):
             run.log_param("nul", "\0")
-        for path in ("/does/not/exist", None, "a\0b"):
+        for path in ("/does/not/exist", None, "a\0b", ""):
             with pytest.raises(WrongUse):
                 run.log_artifact(path)  # type: ignore[arg-type]
         run.log_metric("good", 1.0)
