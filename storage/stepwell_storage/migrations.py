@@ -46,17 +46,19 @@ def refuse_newer(tenants: Path) -> None:
 
     One among others is refused when it is asked for, like any damage.
     """
-    newest = {}
-    for path in sorted(tenants.glob("*/tenant.db")):
+    told = ""
+    for path in tenants.glob("*/tenant.db"):
         if not path.is_file():
             continue  # a FIFO, say, which would be waited for
         with contextlib.suppress(OSError), path.open("rb") as file:
             header = file.read(_HEADER.size)
             if len(header) == _HEADER.size:
-                newest[path] = _HEADER.unpack(header)[0]
-    if newest and min(newest.values()) > VERSION:
-        path, found = next(iter(newest.items()))
-        raise Unsupported(too_new(found, path))
+                found = int(_HEADER.unpack(header)[0])
+                if found <= VERSION:
+                    return
+                told = too_new(found, path)
+    if told:
+        raise Unsupported(told)
 
 
 def read(name: str) -> str:
