@@ -173,7 +173,7 @@ class ExperimentTracker:
     def _inert(self) -> ActiveRun:
         """A run that goes nowhere, so that the training goes on."""
         config = msgspec.structs.replace(self.config, mode="disabled")
-        head = Head(config.url, config.tenant, new_run_id(config.tenant))
+        head = Head(config.url, config.tenant, os.urandom(16).hex())
         return ActiveRun(config, head, (None, "Default"))
 
     def _text(self, what: str, given: object, limit: int) -> str | None:

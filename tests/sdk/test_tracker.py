@@ -1,5 +1,8 @@
 """Starting runs: whatever is asked for, the training goes on."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -211,3 +214,27 @@ def test_run_configs_are_frozen_and_take_one_thing_by_place():
 def test_reading_needs_a_server(mode: str):
     with pytest.raises(StepwellError, match=mode):
         ExperimentTracker(mode=mode).get_run("0" * 32)
+
+
+def test_without_a_free_file_descriptor_the_training_goes_on(spool_dir: Path):
+    script = """if True:
+    import resource
+    from stepwell import ExperimentTracker
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+    taken = []
+    try:
+        while True:
+            taken.append(open("/dev/null"))
+    except OSError:
+        pass
+    with ExperimentTracker("http://127.0.0.1:1", exit_timeout_s=0).start_run() as run:
+        run.log_metric("loss", 1.0)
+        run.log_artifact("/etc/hostname")
+        run.flush(timeout_s=0.1)
+    print(run.status)
+    """
+    environment = os.environ | {"STEPWELL_SPOOL_DIR": str(spool_dir)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "finished\n"), done.stderr
