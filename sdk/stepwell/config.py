@@ -169,7 +169,9 @@ def default_spool_dir(environ: Mapping[str, str]) -> Path:
     try:
         return Path(state).expanduser() / "stepwell" / "spool"
     except RuntimeError:  # no home at all
-        return Path("stepwell-spool").absolute()
+        with suppress(OSError):  # the current folder may be gone
+            return Path("stepwell-spool").absolute()
+        return Path("stepwell-spool")
 
 
 def load(arguments: Mapping[str, object], environ: Mapping[str, str]) -> tuple[Config, list[str]]:
@@ -185,7 +187,7 @@ def load(arguments: Mapping[str, object], environ: Mapping[str, str]) -> tuple[C
             continue
         try:
             values[setting.name] = setting.parse(str(given))
-        except ValueError as error:
+        except (ValueError, RuntimeError, OSError) as error:  # a ~user, a folder that are none
             secret = setting.name == "token" or "@" in str(given)
             text = f"{source}: {'the value' if secret else repr(given)} is ignored ({error})"
             if setting.name == "url":

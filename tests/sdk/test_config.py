@@ -1,5 +1,6 @@
 """Settings: arguments, then the environment, then defaults; nonsense never stops a training."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,24 @@ def test_the_spool_lies_in_the_users_state_and_never_in_tmp(monkeypatch: pytest.
     monkeypatch.setenv("HOME", "/home/alice")
     assert default_spool_dir({}) == Path("/home/alice/.local/state/stepwell/spool")
     assert default_spool_dir({"XDG_STATE_HOME": "/state"}) == Path("/state/stepwell/spool")
+
+
+def test_a_folder_that_cannot_be_named_is_told_and_the_default_stands(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Callable[..., None],
+    warned: Callable[[], list[str]],
+):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for text in ("~no-such-user/spool", "relative"):
+        settings(spool_dir=text)
+        tracker = ExperimentTracker()
+        assert tracker.config.spool_dir == default_spool_dir(os.environ)
+        assert text in warned()[-1]
+    monkeypatch.chdir(tmp_path)
 
 
 def test_every_setting_has_a_field_and_every_field_a_setting():
