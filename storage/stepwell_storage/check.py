@@ -194,6 +194,10 @@ class _Tenant:
         last = -1
         while runs := await self._reader.fetch(sql.all_runs, (last, RUNS_PER_READ)):
             for number, run_id in runs:
+                if number <= last:  # a page that is none: it would go round for ever
+                    self.problem("the file is damaged: its runs are out of order")
+                    return
+                last = number
                 try:
                     with contradictions():
                         await self._verify_run(number, run_id, counted)
@@ -201,7 +205,6 @@ class _Tenant:
                     self.problem(str(error), run=run_id)
                 self._findings.runs += 1
                 self._findings.step(self._findings)
-                last = number
 
     async def _verify_run(self, run: int, run_id: str, counted: Counted) -> None:
         rows = await self._journal(run, run_id)

@@ -96,8 +96,18 @@ async def all_runs(reader: Reader) -> AsyncIterator[list[StoredRun]]:
         if not rows:
             return
         numbers = [number for (number,) in rows]
-        after = numbers[-1]
+        after = _last(after, numbers)
         yield await some_runs(reader, numbers)
+
+
+def _last(after: int, numbers: Sequence[int]) -> int:
+    """The last of a page's numbers.  Raises Corrupt where they do not ascend: in a page that is
+    none a search finds the same rows for ever."""
+    for number in numbers:
+        if number <= after:
+            raise Corrupt("the file is damaged: its rows are out of order")
+        after = number
+    return after
 
 
 async def some_runs(reader: Reader, numbers: Sequence[int]) -> list[StoredRun]:
@@ -126,7 +136,7 @@ async def all_models(reader: Reader) -> AsyncIterator[tuple[Model, int | None]]:
         rows = await reader.fetch(sql.model_numbers_from, (after, PAGE_RUNS))
         if not rows:
             return
-        after = rows[-1][0]
+        after = _last(after, [number for number, _ in rows])
         models = await hydrate(reader, [number for number, _ in rows])
         for (_, deleted_at), model in zip(rows, models, strict=True):
             yield model, deleted_at

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from stepwell_storage.check import verify
+from tests.serving import stepwell
 from tests.storage.everything import CRASHED, Answers, answers, make
 
 SEED = int(os.environ.get("STEPWELL_TEST_SEED", "20260712"))
@@ -144,6 +145,23 @@ def test_hundreds_of_pages_that_are_others_are_found_or_change_nothing(
     outcomes, wrong = storm(whole, tmp_path, SEED + number, 500, other_page)
     assert wrong == []
     assert outcomes["found"] > 300
+
+
+@pytest.mark.timeout(120)
+def test_a_page_in_which_a_search_goes_round_for_ever_ends(whole: Path, tmp_path: Path):
+    """The rows of ``run`` are zeros: each has the number 0, and each search begins at the first."""
+    data = shutil.copytree(whole, tmp_path / "data")
+    file = data / "tenants/acme/tenant.db"
+    with closing(sqlite3.connect(file)) as connection:
+        query = "select rootpage from sqlite_schema where name = 'run'"
+        [root] = connection.execute(query).fetchone()
+    raw = bytearray(file.read_bytes())
+    raw[(root - 1) * PAGE + SECTOR : root * PAGE] = bytes(PAGE - SECTOR)
+    file.write_bytes(raw)
+    assert "out of order" in " ".join(asyncio.run(verify(data)).problems)
+    assert crashes(asyncio.run(answers(data))) == []
+    target = str(tmp_path / "mlflow")
+    assert stepwell("export", "mlflow", target, "--data", str(data), "--tenant", "acme") == 1
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Final
 from stepwell_storage import exports
 from stepwell_storage.backups import sync
 from stepwell_storage.database import Reader
+from stepwell_storage.errors import contradictions
 from stepwell_tracker.porting.local_files import PROXIED
 from stepwell_tracker.porting.mlflow_writer import MlflowDatabase
 
@@ -59,9 +60,10 @@ async def export_mlflow(
     await asyncio.to_thread(shutil.rmtree, files, ignore_errors=True)
     database = await asyncio.to_thread(MlflowDatabase, target.database, target.home)
     try:
-        await _rows(reader, database, done, step)
-        if artifacts is not None:
-            await _files(reader, artifacts, files, done, step)
+        with contradictions():
+            await _rows(reader, database, done, step)
+            if artifacts is not None:
+                await _files(reader, artifacts, files, done, step)
         await asyncio.to_thread(database.finish, lambda: _put_in_place(files, target.files))
     finally:
         database.discard()
