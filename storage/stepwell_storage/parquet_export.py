@@ -85,6 +85,9 @@ class _Export:
             raise Unsupported(too_new(version, folder))
         if version < VERSION:
             raise Unsupported(f"{folder} is of an older version: serve it once, which updates it")
+        [(found, *_), *_] = self._reader.execute("pragma quick_check(1)").fetchall()
+        if found != "ok":  # what a broken page hides would be missing without a word
+            raise Corrupt(f"the file is damaged: {found}", folder=folder)
         for table, columns in _tables(self._reader):
             self._table(table, columns)
         points = self._points()
