@@ -254,6 +254,51 @@ def test_a_logarithmic_axis_has_round_labels(site, page, low, high, labels):
     assert max(map(len, written)) <= len("0.014")
 
 
+def test_wall_time_has_labels_that_fit(site, page):
+    with site.client("clock") as http:
+        run_id = http.run("one")
+        begun = 1_790_000_040_000  # 2026-09-21 14:14 UTC
+        http.points(run_id, "loss", np.arange(60.0), 0, begun + 10_000 * np.arange(60))
+    page.add_init_script(WRITTEN)
+    page.goto(f"{site.url}/runs/{run_id}?tenant=clock&x=time")
+    expect(page.locator("[data-metric='loss'] .plot")).to_have_attribute("data-points", "60")
+    page.wait_for_timeout(500)
+    written = page.evaluate("window.written")
+    assert {"14:15", "14:20"} <= set(written)
+    assert not [text for text in written if "\n" in text or "pm" in text]
+    assert "· 2026-09-21 14:1" in hovered(page, "loss", 0.5)
+
+
+@pytest.mark.parametrize("width", [390, 700])
+def test_what_floats_stays_in_the_window(site, page, width):
+    page.set_viewport_size({"width": width, "height": 844})
+
+    def inside(selector: str) -> None:
+        expect(page.locator(selector)).to_be_visible()
+        box = page.locator(selector).bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width, selector
+
+    page.goto(f"{site.url}/runs/{site.long[0]}?tenant=long&smooth=1")
+    expect(page.locator("[data-metric='loss'] .chart-note")).to_contain_text("pts")
+    for share in (0.05, 0.45, 0.55, 0.95):
+        hovered(page, "loss", share)
+        inside(".tooltip")
+    for menu in ("Overlay the best by another metric", "More for this run"):
+        page.get_by_label(menu).click()
+        inside(".menu-panel")
+        page.keyboard.press("Escape")
+    page.goto(f"{site.url}/?tenant=sweeps")
+    page.get_by_role("button", name="Columns").click()
+    inside(".menu-panel")
+    page.keyboard.press("Escape")
+    page.locator("[data-row='0'] input").click()
+    page.get_by_role("button", name="Tag…").click()
+    inside("dialog")
+    inside("dialog button.main")
+
+
 def test_values_that_are_not_finite_and_steps_that_went_back_are_drawn(site, page):
     values = 1 / (1 + np.arange(150) * 0.05)
     values[[30, 40, 100]] = np.nan, np.inf, -np.inf

@@ -14,7 +14,7 @@ import { param, set } from "./route";
 import { isSystem } from "./search";
 import type { Zoom } from "./zoom";
 import { nameOf } from "./tails";
-import { copy, Menu, sayError, Swatch, useKeys } from "./ui";
+import { copy, intoWindow, Menu, sayError, Swatch, useKeys } from "./ui";
 
 export interface ChartRun {
   runId: string;
@@ -246,8 +246,10 @@ function Tooltip({ points, bands, left, top, single, width }: TooltipProps): JSX
   const right = left > width / 2;
   const style = right ? { right: `${width - left - 44}px`, top: `${top + 30}px` } : { left: `${left + 68}px`, top: `${top + 30}px` };
   const first = points[0];
+  const root = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => intoWindow(root.current));
   return (
-    <div class="tooltip" style={style}>
+    <div ref={root} class="tooltip" style={style}>
       {first && <div class="quiet">{where(first)}</div>}
       {bands.map(({ band, place }) => (
         <div key={band.label}>

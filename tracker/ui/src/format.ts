@@ -70,6 +70,13 @@ export function moment(time: number): string {
   return `${day} ${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
 }
 
+/** A moment on an axis whose labels are `apart` seconds from each other: of its day, where none begins. */
+export function clock(seconds: number, apart: number): string {
+  const [day, time] = moment(seconds * 1_000).split(" ");
+  if (apart >= 86_400) return day!.slice(2);
+  return time === "00:00:00" ? day!.slice(5) : apart >= 60 ? time!.slice(0, 5) : time!;
+}
+
 export function bytes(size: number | null): string {
   if (size === null) return "";
   const units = ["B", "kB", "MB", "GB", "TB"];

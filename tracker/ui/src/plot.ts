@@ -3,7 +3,7 @@
 import uPlot from "uplot";
 import { drawAbove, drawBand, drawCrowd, drawPath, isCrowded, type Place } from "./draw";
 import { type Range, scale, xExtent, yExtent, ticks } from "./extent";
-import { duration, tick } from "./format";
+import { clock, duration, tick } from "./format";
 import { bandsOf, type Band, type Line, nearest, type Path, pathOf, smoothed } from "./lines";
 import { RasterPen } from "./raster";
 
@@ -40,6 +40,9 @@ interface Hooks {
 
 /** 1, 2, 5, 10 and so on: what the ticks of a step axis may be apart. */
 const WHOLE = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
+const DAY_S = 86_400;
+/** Seconds between the labels of wall time: parts of minutes, of hours, of days; days. */
+const TIMES = [1, 2, 5, 10, 15, 30].flatMap((n) => [n, n * 60]).concat([1, 2, 3, 6, 12].map((n) => n * 3_600), [1, 2, 5, 10, 30, 90, 365].map((n) => n * DAY_S)).sort((a, b) => a - b);
 const LETTER = 6.6;
 /** Pixels to both sides of the pointer where points are pointed at. */
 const COLUMNS = 2;
@@ -148,9 +151,10 @@ export class Plot {
       font: FONT,
     };
     const time = shown.x === "time";
+    const moments = (_: uPlot, values: number[], _axis: number, _space: number, incr: number): string[] => values.map((at) => clock(at, incr));
     const relative = (_: uPlot, values: number[]): string[] => values.map((v) => duration(v) || tick(v));
     const numbers = (_: uPlot, values: (number | null)[]): string[] => values.map(tick);
-    const xValues = time ? {} : { values: shown.x === "relative" ? relative : numbers };
+    const xValues = time ? { values: moments, incrs: TIMES } : { values: shown.x === "relative" ? relative : numbers };
     const whole = shown.x === "step" && !shown.logX ? { incrs: WHOLE } : {}; // there is no step 0.5
     return {
       width: this.width,
@@ -217,7 +221,7 @@ export class Plot {
   /** What the x axis counts, in the corner that the labels of the axes leave free. */
   private nameAxis({ ctx, bbox }: uPlot): void {
     const { x } = this.shown!;
-    if (x === "time") return; // its labels say it
+    if (x === "time") return; // its labels say it, and what the pointer reads has the day
     const unit = devicePixelRatio;
     ctx.save();
     ctx.font = FONT.replace("11", String(11 * unit));

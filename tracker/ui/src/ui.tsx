@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { colorOf, dashOf } from "./colors";
 import { now } from "./live";
 import type { Run } from "./wire";
@@ -46,6 +46,17 @@ function copyByHand(text: string): void {
   area.remove();
 }
 
+const EDGE = 8;
+
+/** Moves what floats back into the window: on a phone there is little room beside a button or a pointer. */
+export function intoWindow(element: HTMLElement | null): void {
+  if (!element) return;
+  element.style.transform = "";
+  const { left, right } = element.getBoundingClientRect();
+  const by = Math.max(EDGE - left, 0) || Math.min(document.documentElement.clientWidth - EDGE - right, 0);
+  if (by) element.style.transform = `translateX(${Math.round(by)}px)`;
+}
+
 interface MenuProps {
   label: ComponentChildren;
   title?: string;
@@ -57,6 +68,8 @@ interface MenuProps {
 export function Menu({ label, title, children, align = "left" }: MenuProps): JSX.Element {
   const [open, setOpen] = useState(false);
   const root = useRef<HTMLDivElement>(null);
+  const panel = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => intoWindow(panel.current));
   useEffect(() => {
     if (!open) return;
     const close = (event: Event): void => {
@@ -79,7 +92,7 @@ export function Menu({ label, title, children, align = "left" }: MenuProps): JSX
       <button type="button" aria-expanded={open} aria-label={title} title={title} onClick={() => setOpen(!open)}>
         {label}
       </button>
-      {open && <div class={`menu-panel ${align}`} onClick={onChoice}>{children}</div>}
+      {open && <div ref={panel} class={`menu-panel ${align}`} onClick={onChoice}>{children}</div>}
     </div>
   );
 }
