@@ -157,6 +157,7 @@ async def names(mlflow: Mlflow, **body: Any) -> list[str]:
         ("attribute.name ILIKE 'a%'", ["Abc", "abc"]),
         ("name != 'abc'", ["Abc", "Default", "it's"]),
         ('name = "it\'s"', ["it's"]),
+        ("name = 'it''s'", ["it's"]),
         ("experiment_id IN ('1', '0')", ["Abc", "Default"]),
         ("experiment_id NOT IN ('1', '0')", ["abc", "it's"]),
         ("tags.team = 'x'", ["Abc"]),

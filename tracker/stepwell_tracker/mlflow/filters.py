@@ -315,10 +315,14 @@ def _written(predicate: Predicate, name: str) -> str:
 
 
 def _literal(value: Value, *, is_status: bool = False, is_pattern: bool = False) -> str:
-    """A status is stored in the other case, so that only one in upper case is ever equal."""
+    """A status is stored in the other case, so that only one in upper case is ever equal.
+
+    A backslash is itself, as in MLflow; a doubled quote is one, which MLflow's language lacks: it
+    has no way to write a text with both kinds of quotes.
+    """
     if not isinstance(value.value, str):
         return value.text
-    text = value.text[1:-1]  # as it stands there: nothing escapes a quote or a backslash in MLflow
+    text = value.text[1:-1].replace(value.text[0] * 2, value.text[0])
     if is_status:
         text = text.swapcase()
     if is_pattern:
