@@ -57,16 +57,8 @@ export async function model(name: string, signal: AbortSignal): Promise<Model> {
   return (await get<{ registered_model: Model }>("registered-models/get", { name }, signal)).registered_model;
 }
 
-/** MLflow's filters know no escape within quotes: a name that has both kinds is asked for with a mark for any character. */
-function nameIs(name: string): string {
-  if (!name.includes("'")) return `name = '${name}'`;
-  return name.includes('"') ? `name LIKE '${name.replace(/['%\\]/g, "_")}'` : `name = "${name}"`;
-}
-
 /** The newest first. */
-export async function versionsOf(name: string, signal: AbortSignal): Promise<Version[]> {
-  return (await versions(nameIs(name), signal)).filter((one) => one.name === name);
-}
+export const versionsOf = (name: string, signal: AbortSignal): Promise<Version[]> => versions(`name = ${quoted(name)}`, signal);
 
 export const versionsFrom = (runId: string, signal: AbortSignal): Promise<Version[]> => versions(`run_id = ${quoted(runId)}`, signal);
 
