@@ -18,6 +18,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from stepwell import checks
+from stepwell.courtesy import writers
 from stepwell.errors import WrongUse
 from stepwell.records import (
     CELL,
@@ -176,6 +177,7 @@ class Buffer:
     def _hand_over(self, write: Write) -> None:
         try:
             self.busy = True
+            writers.add(self)
             shapes = [shape for shape in list(self._shapes.values()) if shape.rows]
             taken = [(shape, bytes(shape.rows)) for shape in shapes]
             loose = self._loose[:]
@@ -189,6 +191,7 @@ class Buffer:
                 write([frame(record)], count(record), not isinstance(record, BULKY))
             del self._loose[: len(loose)]
         finally:
+            writers.discard(self)
             self.busy = False
             self.points = sum(shape.count_of(shape.rows) for shape in list(self._shapes.values()))
 

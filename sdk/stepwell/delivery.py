@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
+from stepwell.courtesy import give_way
 from stepwell.errors import BadReply, ServerError, StepwellError, Unreachable
 from stepwell.records import CELL, Create, End, File, FileLink, Resume
 from stepwell.requests import (
@@ -116,11 +117,12 @@ class Delivery:
         ``haste``: nobody minds a longer stretch of this thread's, and all wait for the last one.
         """
         if self._window is None:
+            give_way()
             budget = self.spool.config.request_bytes // 2  # columns are twice their rows
             window = self.spool.read(budget * HASTE if haste else budget)
             if not window.records:
                 return False
-            _breathe()
+            give_way()
             self._parts = deque(plan(window.records))
             self._window = window
         if self._parts:
@@ -160,9 +162,9 @@ class Delivery:
             raise Trouble(str(error)) from error
 
     def _send(self, part: Part) -> Response:
-        _breathe()
+        give_way()
         wanted = request(part, self.spool.head)
-        _breathe()
+        give_way()
         try:
             if isinstance(part, FileLink):
                 with _Upload(part) as body:
@@ -308,14 +310,6 @@ def _sha256(data: bytes = b"") -> _Hash:
     import hashlib  # a slow import, and urllib3 has made it by now
 
     return hashlib.sha256(data)
-
-
-def _breathe() -> None:
-    """Let the training have the interpreter between two stretches of ours, none of them long.
-
-    Not sleep(0), after which this thread may well be quicker than the one that waits.
-    """
-    time.sleep(0.0001)
 
 
 def items(part: Part) -> int:

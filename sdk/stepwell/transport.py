@@ -78,6 +78,8 @@ class HttpTransport:
 
         import urllib3
 
+        from stepwell.connections import make_courteous
+
         self._config = config
         self._pool = urllib3.connection_from_url(
             config.url,
@@ -87,6 +89,7 @@ class HttpTransport:
             timeout=urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s),
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
+        make_courteous(self._pool)
         self._prefix = urlsplit(config.url).path.rstrip("/")
         self._headers = {"Accept-Encoding": "identity"}
         if config.token:
