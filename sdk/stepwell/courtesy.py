@@ -8,6 +8,7 @@ training does it in stretches that are short, and sleeps between them.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import Final
 
@@ -24,7 +25,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def give_way() -> None:
-    """Between two stretches: let others have the interpreter, and no call wait for us twice."""
+    """Between two stretches: let others have the interpreter, and no call wait for us twice.
+
+    The main thread, which reads or runs ``stepwell sync``, works for itself and gives way to none.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return
     time.sleep(PAUSE_S)
     for _ in range(MAX_PAUSES):
         if not writers:
