@@ -19,7 +19,7 @@ from stepwell.folders import Position, folders
 from stepwell.lifecycle import LIFECYCLE
 from stepwell.notices import Notices
 from stepwell.spool import Spool, leftover
-from stepwell.transport import Transport
+from stepwell.transport import Brief, Transport
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
@@ -27,7 +27,10 @@ POLL_S: Final = 0.002
 LONGEST_PATIENCE_S: Final = 600.0
 """How far a Retry-After is believed."""
 LEFTOVERS_S: Final = 2.0
-"""How long the process's exit waits, at most, for what others left."""
+"""How long the process's exit waits, at most, for what others left; and a run for an answer to what
+another one left, however long an answer of its own may take."""
+LATE_S: Final = 1.0
+"""How long an end waits, at most, while other threads go on logging after it."""
 WATCHED_PAUSE_S: Final = 1.0
 """The longest pause between two tries while somebody waits for a flush."""
 
@@ -69,6 +72,7 @@ class Sender:
         self._spool = spool
         self._config = spool.config
         self._transport = transport
+        self._brief = Brief(transport, min(LEFTOVERS_S, self._config.read_timeout_s))
         self._notices = notices
         self._own = Delivery(spool, transport, self._refused, run.heard)
         self._ours: deque[Delivery] = deque()
@@ -104,12 +108,17 @@ class Sender:
         return self._spool.acked >= target
 
     def finish(self, deadline: float) -> None:
-        """Nothing more is expected: end once all is acknowledged.  Waits for that until then."""
+        """Nothing more is expected: end once all is acknowledged.  Waits for that until then, but
+        not for those who log without a pause.
+        """
         self._finishing = True
         self._work.put(None)
         if threading.current_thread() is self._thread:
             return
+        expected, late = self._spool.end, _now() + LATE_S
         while not self._closed and self._thread.is_alive() and _now() < deadline:
+            if self._spool.end != expected and _now() >= late:
+                break
             time.sleep(POLL_S)
 
     def join(self, timeout_s: float) -> None:
@@ -145,6 +154,7 @@ class Sender:
         this, a little, and nobody else does.
         """
         LIFECYCLE.lingering[self] = min(LEFTOVERS_S, self._config.exit_timeout_s)
+        self._brief.read_timeout_s = None  # no run waits any more
         self._closed = True
         with contextlib.suppress(Exception):
             while self._send_other():
@@ -200,7 +210,7 @@ class Sender:
         while self._other is None and self._folders:
             spool = leftover(self._folders.popleft(), self._config)
             if spool is not None:
-                self._other = Delivery(spool, self._transport, self._refused)
+                self._other = Delivery(spool, self._brief, self._refused)
         if self._other is None:
             return False
         try:

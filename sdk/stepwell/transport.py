@@ -35,7 +35,8 @@ class Readable(Protocol):
 class Request(Struct):
     """``body`` is bytes, or a file whose length ``headers`` state.
 
-    A successful answer's body goes to ``sink`` where one is given.
+    A successful answer's body goes to ``sink`` where one is given.  An answer is waited for as long
+    as the transport's settings say, or ``read_timeout_s``.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Request(Struct):
     body: bytes | Readable | None = None
     headers: dict[str, str] = {}
     sink: IO[bytes] | None = None
+    read_timeout_s: float | None = None
 
 
 class Response(Struct):
@@ -86,22 +88,25 @@ class HttpTransport:
             maxsize=2,
             retries=False,
             blocksize=BLOCK_BYTES,
-            timeout=urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s),
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
         make_courteous(self._pool)
+        self._timeout = urllib3.Timeout
         self._prefix = urlsplit(config.url).path.rstrip("/")
         self._headers = {"Accept-Encoding": "identity"}
         if config.token:
             self._headers["Authorization"] = f"Bearer {config.token}"
 
     def send(self, request: Request) -> Response:
+        config, read_s = self._config, request.read_timeout_s
+        read_s = config.read_timeout_s if read_s is None else read_s
         with _translated(self._config.url):
             answer = self._pool.urlopen(
                 request.method,
                 self._prefix + request.path,
                 body=cast("bytes | IO[bytes] | None", request.body),
                 headers=self._headers | request.headers,
+                timeout=self._timeout(connect=config.connect_timeout_s, read=read_s),
                 redirect=False,
                 preload_content=False,
             )
@@ -112,6 +117,21 @@ class HttpTransport:
 
     def close(self) -> None:
         self._pool.close()
+
+
+class Brief:
+    """A transport whose answers come soon or are trouble."""
+
+    def __init__(self, transport: Transport, read_timeout_s: float) -> None:
+        self._transport = transport
+        self.read_timeout_s: float | None = read_timeout_s
+
+    def send(self, request: Request) -> Response:
+        request.read_timeout_s = self.read_timeout_s
+        return self._transport.send(request)
+
+    def close(self) -> None:
+        self._transport.close()
 
 
 def _received(answer: BaseHTTPResponse, sink: IO[bytes] | None) -> Response:

@@ -221,6 +221,54 @@ def test_a_leftover_that_the_server_refuses_to_know_does_not_hold_up_the_run(
     assert [folder.name[:32] for folder in folders(spool_dir)] == [old.run_id]
 
 
+def test_a_leftover_that_gets_no_answer_holds_up_the_run_for_a_moment_only(
+    server: FaultServer, spool_dir: Path
+):
+    with ExperimentTracker(server.url, mode="offline").start_run("exp") as old:
+        old.log_metric("loss", 1.0)
+    server.faults = [Fault("hang", path=f"{old.run_id}/log-batch", seconds=20.0)]
+    run = ExperimentTracker(server.url).start_run("exp")
+    wait_for(lambda: server.faults[0].met == 1)
+    run.log_metric("loss", 1.0, step=0)
+    assert run.flush(timeout_s=4.0)
+    begun = time.monotonic()
+    for step in range(1, 50):
+        run.log_metric("loss", 1.0, step=step)
+        assert run.flush(timeout_s=2.0)
+    assert run.end()
+    assert time.monotonic() - begun < 4.0
+    assert server.faults[0].met == 1
+    assert [folder.name[:32] for folder in folders(spool_dir)] == [old.run_id]
+
+
+def test_an_end_does_not_wait_for_those_who_go_on_logging(
+    server: FaultServer, settings: Callable[..., None]
+):
+    settings(exit_timeout_s=20)
+    server.faults = [Fault("slow", seconds=0.05)]  # there is always something on its way
+    run = ExperimentTracker(server.url).start_run("exp")
+    over = threading.Event()
+
+    def log() -> None:
+        while not over.wait(0.001):
+            run.log_metric("loss", 1.0)
+
+    thread = threading.Thread(target=log)
+    thread.start()
+    time.sleep(0.5)
+    begun = time.monotonic()
+    try:
+        assert run.end()
+        assert time.monotonic() - begun < 5.0
+        assert server.only_run().status == "finished"
+    finally:
+        over.set()
+        thread.join()
+    assert run.flush()
+    values = server.only_run().values("loss")
+    assert [step for step, _ in values] == list(range(len(values)))
+
+
 def test_what_a_child_left_meanwhile_is_sent_at_the_end_and_at_once(
     server: FaultServer, spool_dir: Path
 ):
