@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -30,20 +31,25 @@ def to_records(
     if not os.fspath(given):  # for pathlib that is the current folder, with all that is in it
         raise WrongUse("an artifact's path is empty", "artifact")
     prefix = f"{_place(under)}/" if under else ""
-    files = _walk(path) if path.is_dir() else iter([(path, path.name)])
+
+    def failed(source: object, error: OSError | ValueError) -> None:
+        reason = getattr(error, "strerror", None) or error
+        wrong(WrongUse(f"artifact {source}: {reason}", "artifact"))
+
+    files = _walk(path, failed) if path.is_dir() else iter([(path, path.name)])
     for source, name in files:
         try:
             yield _record(source, prefix + name, copy_bytes)
         except WrongUse as error:
             wrong(error)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            reason = getattr(error, "strerror", None) or error
-            wrong(WrongUse(f"artifact {source}: {reason}", "artifact"))
+            failed(source, error)
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, str]]:
+def _walk(root: Path, failed: Callable[[object, OSError], None]) -> Iterator[tuple[Path, str]]:
     """Each file below a folder, with its path from there; links to folders are not followed."""
-    for folder, folders, names in os.walk(root):
+    walk = os.walk(root, onerror=lambda error: failed(error.filename, error))
+    for folder, folders, names in walk:
         folders.sort()
         for name in sorted(names):
             source = Path(folder, name)
@@ -55,10 +61,15 @@ def _record(source: Path, name: str, copy_bytes: int) -> File | FileLink:
     if not stat.S_ISREG(source.stat().st_mode):
         text = f"artifact {source}: no regular file"  # opening a pipe would block
         raise WrongUse(text, "artifact")
-    with source.open("rb") as file:
-        seen = os.fstat(file.fileno())
-        if seen.st_size <= min(copy_bytes, MAX_COPY_BYTES):
-            return File(name, file.read(MAX_COPY_BYTES))
+    try:
+        with source.open("rb") as file:
+            seen = os.fstat(file.fileno())
+            if seen.st_size <= min(copy_bytes, MAX_COPY_BYTES):
+                return File(name, file.read(MAX_COPY_BYTES))
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        seen = source.stat()  # too many open files: it is read when there are fewer
     return FileLink(name, str(source.absolute()), seen.st_size, seen.st_mtime_ns)
 
 

@@ -17,6 +17,9 @@ from msgspec.structs import replace
 from stepwell.wire import DEFAULT_PORT, DEFAULT_TENANT
 
 MODES: Final = ("online", "offline", "disabled")
+MAX_WHOLE: Final = 2**63 - 1
+MAX_S: Final = 1e9
+"""Thirty years; much longer is more than the system's own waiting takes."""
 
 
 class Config(Struct, frozen=True):
@@ -64,13 +67,29 @@ def _whole(text: str) -> int:
     number = int(text)
     if number < 0:
         raise ValueError("below 0")
+    if number > MAX_WHOLE:
+        raise ValueError("too large")
+    return number
+
+
+def _millis(text: str) -> int:
+    number = _whole(text)
+    if number > MAX_S * 1000:
+        raise ValueError("not a time")
     return number
 
 
 def _seconds(text: str) -> float:
     number = float(text)
-    if not isfinite(number) or number < 0:
+    if not (isfinite(number) and 0 <= number <= MAX_S):
         raise ValueError("not a time")
+    return number
+
+
+def _patience(text: str) -> float:
+    number = _seconds(text)
+    if not number:
+        raise ValueError("nobody answers in no time")
     return number
 
 
@@ -149,13 +168,13 @@ SETTINGS: Final = (
     Setting("console", _flag, "`1`: what is printed goes to the run's console too"),
     Setting("system_s", _seconds, "how often CPU, memory and GPUs are logged; 0: never"),
     Setting("buffer_points", _whole, "how many points memory alone may hold"),
-    Setting("buffer_age_ms", _whole, "how old a point in memory alone may become"),
+    Setting("buffer_age_ms", _millis, "how old a point in memory alone may become"),
     Setting("spool_bytes", _whole, "how large the spool folder may become"),
     Setting("memory_bytes", _whole, "the bound in memory when the disk refuses the spool"),
     Setting("artifact_copy_bytes", _whole, "files up to this size are copied into the spool"),
     Setting("request_bytes", _whole, "about a request's size; four times it while somebody waits"),
-    Setting("connect_timeout_s", _seconds, "how long a connection may take"),
-    Setting("read_timeout_s", _seconds, "how long an answer may take"),
+    Setting("connect_timeout_s", _patience, "how long a connection may take"),
+    Setting("read_timeout_s", _patience, "how long an answer may take"),
     Setting("heartbeat_s", _seconds, "how often an idle run says that it lives"),
 )
 RANK_VARIABLES: Final = ("RANK", "SLURM_PROCID")

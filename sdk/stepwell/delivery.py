@@ -93,8 +93,8 @@ def _nobody(name: str | None, stop_requested: bool) -> None: ...
 class Delivery:
     """One spool and the transport it goes through.  For one thread.
 
-    ``refused`` is called with a sentence, ``heard`` with what an acknowledgement says of the run,
-    before anybody can see that it came.
+    ``refused`` is called with a sentence, whose kind is before its first colon, ``heard`` with what
+    an acknowledgement says of the run, before anybody can see that it came.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Delivery:
             if items(part):
                 self._digest(part, self._send(part))
         except FileChanged as error:
-            self._set_aside(part, str(error))
+            self._set_aside(part, "an artifact is not what was logged", str(error))
         except ServerError as error:
             self._doubtful = False
             self._refuse(part, error)
@@ -219,7 +219,7 @@ class Delivery:
         if halves:
             self._parts.extendleft(reversed(halves))
         else:
-            self._set_aside(part, str(error))
+            self._set_aside(part, "the server refuses", str(error))
 
     def _is_hopeless(self, part: Part, error: ServerError) -> bool:
         """Whether splitting is of no use: the run refuses everything, or a key refuses all."""
@@ -235,13 +235,13 @@ class Delivery:
             return True
         return False
 
-    def _set_aside(self, part: Part, reason: str) -> None:
+    def _set_aside(self, part: Part, kind: str, reason: str) -> None:
         if isinstance(part, Series):
             for series in part.series:
                 self._blame[series.key] = self._blame.get(series.key, 0) + 1
         self.refused += items(part)
         where = self._note_refusal(part, reason)
-        self._tell_refused(f"{reason} ({describe(part)}{where})")
+        self._tell_refused(f"{kind}: {reason} ({describe(part)}{where})")
 
     def _note_refusal(self, part: Part, reason: str) -> str:
         """Into ``<spool>/refused/<run>.jsonl``, so that it is not gone.  Best effort, bounded."""

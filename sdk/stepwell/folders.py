@@ -48,13 +48,16 @@ class Folder:
         # Owned before it has its name: nobody may take it for a leftover in between.
         unborn = spool_dir / f".{name}"
         unborn.mkdir(mode=0o700)
-        owner = take(unborn / "owner", create=True)
-        if owner is None:
-            raise OSError(f"cannot own a folder in {spool_dir}")
+        owner = None
         try:
+            owner = take(unborn / "owner", create=True)
+            if owner is None:
+                raise OSError(f"cannot own a folder in {spool_dir}")
             return cls(unborn.rename(spool_dir / name), owner)
-        except OSError:
-            owner.release()
+        except BaseException:
+            if owner is not None:
+                owner.release()
+            _remove(unborn)
             raise
 
     @classmethod
@@ -101,13 +104,11 @@ class Folder:
 
     def remove(self, *, keep: bool) -> None:
         """``keep``: part of it could not be read; it stays under another name, for a look."""
+        if not keep:
+            _remove(self.path)
+            return
         with contextlib.suppress(OSError):
-            if keep:
-                self.path.rename(self.path.with_suffix(".damaged"))
-                return
-            for name in ("acked", "owner"):
-                (self.path / name).unlink(missing_ok=True)
-            self.path.rmdir()
+            self.path.rename(self.path.with_suffix(".damaged"))
 
 
 def folders(spool_dir: Path) -> list[Path]:
@@ -136,6 +137,14 @@ def remove_remnant(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _remove(folder: Path) -> None:
+    """One without segments."""
+    with contextlib.suppress(OSError):
+        for name in ("acked", "owner"):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _size(folder: Path) -> int:

@@ -36,8 +36,9 @@ class Notices:
         """One line an outage, however long it lasts."""
         if not self._outage:
             self._outage = True
-            text = "%s. Training goes on; %s wait in %s and are sent when it works again"
-            self.say("warning", text, reason, f"{waiting:,} items", where)
+            what = "1 item waits" if waiting == 1 else f"{waiting:,} items wait"
+            text = "%s. Training goes on; %s in %s until it works again"
+            self.say("warning", text, reason, what, where)
 
     def recovered(self) -> None:
         if self._outage:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -122,6 +123,12 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def _myself() -> Owner:
+    return _process(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _process(pid: int) -> Owner:
+    """Found out once: while the interpreter goes down, nothing can be imported any more."""
     import socket  # a slow import, and a run makes it anyway
 
     machine = boot = ""
@@ -131,7 +138,7 @@ def _myself() -> Owner:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         boot = f"{boot:{BOOT_CHARS}}{Path('/proc/self/ns/pid').readlink()}"
     host = f"{socket.gethostname()} {machine}"
-    return Owner(host, os.getpid(), _start_of(os.getpid()), boot)
+    return Owner(host, pid, _start_of(pid), boot)
 
 
 def _start_of(pid: int) -> str | None:

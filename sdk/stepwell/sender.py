@@ -259,7 +259,7 @@ class Sender:
             spool.forget()
 
     def _refused(self, text: str) -> None:
-        self._notices.once("refused", "the server refuses: %s", text)
+        self._notices.once(text.partition(":")[0], "%s", text)
 
 
 _now = time.monotonic

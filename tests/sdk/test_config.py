@@ -51,6 +51,14 @@ def test_addresses_are_taken_as_people_write_them(text: str, url: str):
         ("exit_timeout_s", "-1"),
         ("strict", "perhaps"),
         ("buffer_points", "1.5"),
+        # More than the wire, a socket, a lock or time.sleep takes: each of them broke a thread.
+        ("rank", "99999999999999999999"),
+        ("connect_timeout_s", "0"),
+        ("read_timeout_s", "0"),
+        ("read_timeout_s", "1e20"),
+        ("heartbeat_s", "1e20"),
+        ("buffer_age_ms", "99999999999999999999"),
+        ("buffer_age_ms", "9999999999999999"),
     ],
 )
 def test_nonsense_is_told_and_the_default_stands(

@@ -467,6 +467,30 @@ def test_what_is_logged_while_the_interpreter_goes_down_is_written_down(
     assert server.only_run().status == "finished"
 
 
+def test_the_first_that_is_logged_after_the_end_may_come_from_a_destructor(
+    server: FaultServer, spool_dir: Path
+):
+    """It needs a spool of its own, when nothing can be imported any more."""
+    body = """
+    from stepwell import ExperimentTracker
+    run = ExperimentTracker().start_run("exp")
+    class Model:
+        def __del__(self):
+            run.log_metric("del", 1.0)
+    model = Model()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(body)],
+        env=os.environ | {"STEPWELL_URL": server.url, "STEPWELL_SPOOL_DIR": str(spool_dir)},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert server.only_run().status == "finished"
+    sync(server.url, spool_dir)
+    assert server.only_run().values("del") == [(0, 1.0)]
+    assert list(spool_dir.iterdir()) == []
+
+
 def test_a_process_that_is_soon_over_sends_what_others_left(server: FaultServer, spool_dir: Path):
     left = []
     for number in range(20):

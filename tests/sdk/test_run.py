@@ -336,49 +336,6 @@ def test_strict_raises_where_it_happened(server: FaultServer, settings: Callable
     assert server.only_run().values("good") == [(0, 1.0)]
 
 
-def test_files_and_folders_arrive_as_they_are(
-    server: FaultServer, tracker: ExperimentTracker, tmp_path: Path
-):
-    folder = tmp_path / "report"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "a.txt").write_text("a")
-    (folder / "deep" / "ü b.bin").write_bytes(bytes(range(256)) * 100)
-    (folder / "empty").write_bytes(b"")
-    with tracker.start_run() as run:
-        run.log_artifact(folder / "a.txt")
-        run.log_artifact(folder, "under/here")
-    assert server.only_run().artifacts == {
-        "a.txt": b"a",
-        "under/here/a.txt": b"a",
-        "under/here/empty": b"",
-        "under/here/deep/ü b.bin": bytes(range(256)) * 100,
-    }
-
-
-def test_a_small_file_may_go_as_soon_as_it_was_logged(
-    server: FaultServer, tracker: ExperimentTracker, tmp_path: Path
-):
-    server.faults = []
-    path = tmp_path / "plot.png"
-    path.write_bytes(b"first")
-    with tracker.start_run() as run:
-        run.log_artifact(path)
-        path.write_bytes(b"second")
-        path.unlink()
-    assert server.only_run().artifacts == {"plot.png": b"first"}
-
-
-def test_a_large_file_is_sent_from_where_it_is(
-    server: FaultServer, settings: Callable[..., None], tmp_path: Path
-):
-    settings(artifact_copy_bytes=1000)
-    path = tmp_path / "model.bin"
-    path.write_bytes(bytes(range(256)) * 2_000)
-    with ExperimentTracker(server.url).start_run() as run:
-        run.log_artifact(path, "models")
-    assert server.only_run().artifacts == {"models/model.bin": path.read_bytes()}
-
-
 def test_disabled_does_nothing_at_all(server: FaultServer, spool_dir: Path):
     before = threading.active_count()
     with ExperimentTracker(server.url, mode="disabled").start_run("exp") as run:
