@@ -18,8 +18,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stepwell import wire
+from stepwell_tracker import schema
 
-_json_batch = msgspec.json.Decoder(wire.LogBatch)
+_json_batch = msgspec.json.Decoder(schema.LogBatch)
 _columnar_batch = msgspec.msgpack.Decoder(wire.ColumnarBatch)
 _new_run = msgspec.json.Decoder(wire.CreateRun)
 _encode = msgspec.json.Encoder().encode

@@ -13,6 +13,7 @@ from benchmarks.api import Caller
 from benchmarks.bodies import Floats, Ints
 from benchmarks.load import Broken, drive
 from stepwell import ids, wire
+from stepwell_tracker import schema
 
 _POINTS_PER_REQUEST = 10_000
 _CLIENTS = 16
@@ -115,6 +116,6 @@ def _creations(identities: list[str], mine: range, header: str) -> Iterator[byte
 def _last_metrics(identities: list[str], mine: range, header: str) -> Iterator[bytes]:
     for index in mine:
         values = labels(index)[1].items()
-        batch = wire.LogBatch([wire.Metric(key, v, 100, START_MS + index) for key, v in values])
+        batch = schema.LogBatch([schema.Metric(key, v, 100, START_MS + index) for key, v in values])
         body = msgspec.json.encode(batch)
         yield bodies.post(bodies.log_path(identities[index]), body, wire.JSON, header)

@@ -16,6 +16,7 @@ from benchmarks.api import Caller
 from benchmarks.bodies import Shape
 from benchmarks.load import Source
 from stepwell import wire
+from stepwell_tracker import schema
 
 _MLFLOW = "/api/2.0/mlflow"
 _RUNS = "/api/v1/experiments/runs"
@@ -103,7 +104,7 @@ class Native:
 
     def history(self, caller: Caller, run_id: str, key: str) -> int:
         if self.columnar:
-            request = wire.SeriesRequest([run_id], [key])
+            request = schema.SeriesRequest([run_id], [key])
             reply = caller.post(f"{_RUNS}/series", request, accept=wire.COLUMNS)
             columns = msgspec.msgpack.decode(reply, type=wire.ColumnarReply).series[0]
             return len(np.frombuffer(columns.values, np.float64))
@@ -117,9 +118,9 @@ class Native:
 
     def labels(self, run_id: str, index: int) -> bytes:
         params, metrics = fill.labels(index)
-        batch = wire.LogBatch(
-            [wire.Metric(key, value, 100, fill.START_MS) for key, value in metrics.items()],
-            [wire.KeyValue(key, value) for key, value in params.items()],
+        batch = schema.LogBatch(
+            [schema.Metric(key, value, 100, fill.START_MS) for key, value in metrics.items()],
+            [schema.KeyValue(key, value) for key, value in params.items()],
         )
         return bodies.post(bodies.log_path(run_id), msgspec.json.encode(batch))
 

@@ -16,11 +16,12 @@ from benchmarks.report import Goal, Result, at_most
 from benchmarks.rounds import alone
 from benchmarks.timing import expect, repeat
 from stepwell import ExperimentTracker, wire
+from stepwell_tracker import schema
 
 _BULK = "/api/v1/experiments/runs/series"
 _PIXELS = 1_500
 _columnar = msgspec.msgpack.Decoder(wire.ColumnarReply)
-_json_page = msgspec.json.Decoder(wire.History)
+_json_page = msgspec.json.Decoder(schema.History)
 
 
 def reads(plan: Plan) -> Iterator[Result]:
@@ -56,12 +57,12 @@ class SeriesReader:
         expect(len(arrays.values) == self._points, "the SDK's history is not whole")
 
     def columns(self, keys: list[str]) -> None:
-        reply = self._bulk(wire.SeriesRequest([self._run], keys))
+        reply = self._bulk(schema.SeriesRequest([self._run], keys))
         expect(len(reply.series[0].values) == 8 * self._points, "the columns are not whole")
 
     def chart(self, keys: list[str]) -> None:
         """1,500 buckets, one a pixel: the first, lowest, highest and last point of each."""
-        reply = self._bulk(wire.SeriesRequest([self._run], keys, max_points=4 * _PIXELS))
+        reply = self._bulk(schema.SeriesRequest([self._run], keys, max_points=4 * _PIXELS))
         expect(len(reply.series) == len(keys), "series are missing from the chart")
         values = np.frombuffer(reply.series[0].values, np.float64)
         kept = values.min() == self._truth.min() and values.max() == self._truth.max()
@@ -81,7 +82,7 @@ class SeriesReader:
     def series(self) -> None:
         self._caller.get(f"/api/v1/experiments/runs/{self._run}/metrics")
 
-    def _bulk(self, request: wire.SeriesRequest) -> wire.ColumnarReply:
+    def _bulk(self, request: schema.SeriesRequest) -> wire.ColumnarReply:
         return _columnar.decode(self._caller.post(_BULK, request, accept=wire.COLUMNS))
 
 

@@ -19,6 +19,7 @@ import pytest
 from benchmarks import bodies
 from benchmarks.load import Broken, Source, drive, reply_size
 from stepwell import wire
+from stepwell_tracker import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = [bodies.Shape(1, 1), bodies.Shape(10, 1), bodies.Shape(10, 100), bodies.Shape(1, 1_000)]
@@ -33,7 +34,7 @@ def body_of(source: Source) -> bytes:
 
 
 def json_points(body: bytes) -> list[Point]:
-    batch = msgspec.json.decode(body, type=wire.LogBatch)
+    batch = msgspec.json.decode(body, type=schema.LogBatch)
     assert all(isinstance(point.timestamp, int) for point in batch.metrics)
     return [(m.key, m.step, int(m.timestamp), float(m.value)) for m in batch.metrics]  # type: ignore[arg-type]
 

@@ -9,6 +9,7 @@ import msgspec
 from starlette.applications import Starlette
 
 from stepwell import wire
+from stepwell_tracker import schema
 from stepwell_tracker.app import CALLS
 from stepwell_tracker.openapi import document, plain_path
 
@@ -56,7 +57,7 @@ class CheckedClient(httpx.AsyncClient):
 
 
 def problem_of(response: httpx.Response) -> wire.Problem:
-    assert response.headers["content-type"] == wire.PROBLEM
+    assert response.headers["content-type"] == schema.PROBLEM
     problem = msgspec.json.decode(response.content, type=wire.Problem)
     assert problem.status == response.status_code
     assert problem.detail
@@ -70,11 +71,11 @@ async def check(response: httpx.Response) -> None:
     described = _described(request, response.status_code)
     if described is None:  # no such call: the router's answer
         assert response.status_code in (400, 403, 404, 405), response.status_code
-        assert media == wire.PROBLEM
+        assert media == schema.PROBLEM
         return
     assert described, f"{request.method} {request.url.path} may not answer {response.status_code}"
     assert media in described or "*/*" in described, (media, list(described))
-    if media not in (wire.JSON, wire.PROBLEM):
+    if media not in (wire.JSON, schema.PROBLEM):
         return
     body = await response.aread()
     assert int(response.headers["content-length"]) == len(body) or request.method == "HEAD"

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from stepwell import ids, wire
+from stepwell_tracker import schema
 from tests.tracker.checked import BASE, RUNS, CheckedClient
 
 UNKNOWN_RUN = ids.new_run_id("default")
@@ -275,10 +276,10 @@ async def test_unknown_runs_come_before_any_body(client: CheckedClient, run_id: 
 async def test_a_body_over_the_limit_is_refused_before_it_is_read(client: CheckedClient):
     run_id = await client.new_run()
     url = f"{RUNS}/{run_id}/log-batch"
-    response = await client.post(url, content=b" " * (wire.MAX_BODY_BYTES + 1))
+    response = await client.post(url, content=b" " * (schema.MAX_BODY_BYTES + 1))
     assert response.status_code == 413
     assert response.headers["connection"] == "close"
-    assert str(wire.MAX_BODY_BYTES) in response.json()["detail"]
+    assert str(schema.MAX_BODY_BYTES) in response.json()["detail"]
 
 
 async def test_an_endless_chunked_body_is_cut_off_at_the_limit(client: CheckedClient):
@@ -294,4 +295,4 @@ async def test_an_endless_chunked_body_is_cut_off_at_the_limit(client: CheckedCl
     response = await client.post(f"{RUNS}/{run_id}/log-batch", content=endless())
     assert response.status_code == 413
     assert response.headers["connection"] == "close"
-    assert sent <= wire.MAX_BODY_BYTES // 1_000_000 + 2
+    assert sent <= schema.MAX_BODY_BYTES // 1_000_000 + 2

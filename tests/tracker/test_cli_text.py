@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stepwell.wire import Point, Value, to_value
+from stepwell.wire import Value, to_value
 from stepwell_tracker.cli_text import (
     PLAIN_BLOCKS,
     clean,
@@ -17,6 +17,7 @@ from stepwell_tracker.cli_text import (
     sparkline,
     table,
 )
+from stepwell_tracker.schema import Point
 
 
 def points(*values: float) -> list[Point]:

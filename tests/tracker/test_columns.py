@@ -10,10 +10,10 @@ from hypothesis import given, strategies as st
 from stepwell import wire
 from stepwell_storage.errors import Invalid, LimitExceeded
 from stepwell_storage.records import Batch
-from stepwell_tracker import columns
+from stepwell_tracker import columns, schema
 
 NOW = 1_707_723_600_000
-decode = msgspec.json.Decoder(wire.LogBatch).decode
+decode = msgspec.json.Decoder(schema.LogBatch).decode
 
 
 def rows(batch: Batch) -> list[tuple[str, int, int, float]]:
@@ -116,9 +116,9 @@ def test_a_missing_timestamp_beside_given_ones_is_the_receive_time():
 
 
 def test_parameters_and_tags_become_texts():
-    body = wire.LogBatch(
-        params=[wire.KeyValue("flag", True), wire.KeyValue("lr", 0.1), wire.KeyValue("n", 3)],
-        tags=[wire.KeyValue("t", "first"), wire.KeyValue("t", "second")],
+    body = schema.LogBatch(
+        params=[schema.KeyValue("flag", True), schema.KeyValue("lr", 0.1), schema.KeyValue("n", 3)],
+        tags=[schema.KeyValue("t", "first"), schema.KeyValue("t", "second")],
     )
     batch = columns.from_json(body, NOW)
     assert batch.params == {"flag": "true", "lr": "0.1", "n": "3"}
@@ -126,30 +126,30 @@ def test_parameters_and_tags_become_texts():
 
 
 def test_a_parameter_given_twice_differently_is_refused():
-    body = wire.LogBatch(params=[wire.KeyValue("lr", 1), wire.KeyValue("lr", 2)])
+    body = schema.LogBatch(params=[schema.KeyValue("lr", 1), schema.KeyValue("lr", 2)])
     with pytest.raises(Invalid) as refusal:
         columns.from_json(body, NOW)
     assert refusal.value.path == "params[1].key"
 
 
 def test_a_parameter_given_twice_alike_is_one():
-    body = wire.LogBatch(params=[wire.KeyValue("lr", "1"), wire.KeyValue("lr", 1)])
+    body = schema.LogBatch(params=[schema.KeyValue("lr", "1"), schema.KeyValue("lr", 1)])
     assert columns.from_json(body, NOW).params == {"lr": "1"}
 
 
 @pytest.mark.parametrize("rank", [-1, 2**63])
 def test_a_rank_that_no_process_has_is_refused(rank):
     with pytest.raises(Invalid) as refusal:
-        columns.from_json(wire.LogBatch(rank=rank), NOW)
+        columns.from_json(schema.LogBatch(rank=rank), NOW)
     assert refusal.value.path == "rank"
 
 
 def test_an_empty_batch_is_a_heartbeat():
-    assert columns.from_json(wire.LogBatch(), NOW) == Batch()
+    assert columns.from_json(schema.LogBatch(), NOW) == Batch()
 
 
 def test_log_metrics_is_one_point_of_each_key():
-    body = wire.LogMetrics({"a": 1.0, "b": "NaN"}, step=3, timestamp=7)
+    body = schema.LogMetrics({"a": 1.0, "b": "NaN"}, step=3, timestamp=7)
     found = rows(columns.from_mapping(body, NOW))
     assert found[0] == ("a", 3, 7, 1.0)
     assert found[1][:3] == ("b", 3, 7)
@@ -159,10 +159,10 @@ def test_log_metrics_is_one_point_of_each_key():
 @pytest.mark.parametrize(
     ("body", "path"),
     [
-        (wire.LogMetrics({"a": "x"}), "metrics.a"),
-        (wire.LogMetrics({"a": 1.0}, step=2**63), "step"),
-        (wire.LogMetrics({"a": 1.0}, timestamp=-(2**64)), "timestamp"),
-        (wire.LogMetrics({"": 1.0}), "metrics."),
+        (schema.LogMetrics({"a": "x"}), "metrics.a"),
+        (schema.LogMetrics({"a": 1.0}, step=2**63), "step"),
+        (schema.LogMetrics({"a": 1.0}, timestamp=-(2**64)), "timestamp"),
+        (schema.LogMetrics({"": 1.0}), "metrics."),
     ],
     ids=["text", "step", "timestamp", "key"],
 )

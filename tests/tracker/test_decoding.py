@@ -9,11 +9,12 @@ from hypothesis import given, strategies as st
 
 from stepwell import wire
 from stepwell_storage.errors import Invalid
+from stepwell_tracker import schema
 from stepwell_tracker.decoding import Decoder, Query, column_path
 from stepwell_tracker.errors import BadRequest
 
-log_batch = Decoder(wire.JSON, wire.LogBatch)
-log_params = Decoder(wire.JSON, wire.LogParams)
+log_batch = Decoder(wire.JSON, schema.LogBatch)
+log_params = Decoder(wire.JSON, schema.LogParams)
 columnar = Decoder(wire.COLUMNS, wire.ColumnarBatch)
 
 
@@ -95,7 +96,7 @@ def test_half_a_surrogate_pair_is_a_wrong_field(body, path):
 
 
 def test_unknown_fields_are_ignored():
-    assert log_batch(b'{"later":{"deep":[1]},"metrics":[]}') == wire.LogBatch()
+    assert log_batch(b'{"later":{"deep":[1]},"metrics":[]}') == schema.LogBatch()
 
 
 @pytest.mark.parametrize(

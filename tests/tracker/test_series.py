@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from stepwell import wire
+from stepwell_tracker import schema
 from tests.tracker.checked import RUNS, CheckedClient
 from tests.tracker.test_runs import columnar
 
@@ -243,7 +244,7 @@ async def test_series_of_two_tenants_are_never_mixed(client: CheckedClient):
 async def test_more_points_than_a_reply_may_hold_are_refused_not_cut(
     client: CheckedClient, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(wire, "MAX_POINTS_PER_REPLY", 100)
+    monkeypatch.setattr(schema, "MAX_POINTS_PER_REPLY", 100)
     run_id = await client.new_run()
     await log(client, run_id, "a", wave(60))
     await log(client, run_id, "b", wave(41))
@@ -260,7 +261,7 @@ async def test_more_points_than_a_reply_may_hold_are_refused_not_cut(
 
 async def test_too_many_pairs_are_refused(client: CheckedClient):
     run_id = await client.new_run()
-    keys = [f"k{i}" for i in range(wire.MAX_SERIES_PER_REQUEST + 1)]
+    keys = [f"k{i}" for i in range(schema.MAX_SERIES_PER_REQUEST + 1)]
     problem = await client.refused(
         422, "POST", f"{RUNS}/series", json={"run_ids": [run_id], "keys": keys}
     )

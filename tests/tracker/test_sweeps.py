@@ -6,16 +6,17 @@ import uuid
 import msgspec
 
 from stepwell import wire
+from stepwell_tracker import schema
 from tests.tracker.checked import RUNS, CheckedClient
 
 COLUMNS = f"{RUNS}/columns"
 
 
-async def columns(client: CheckedClient, **query: object) -> wire.ColumnarRuns:
+async def columns(client: CheckedClient, **query: object) -> schema.ColumnarRuns:
     response = await client.get(COLUMNS, params=query)  # type: ignore[arg-type]
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == wire.COLUMNS
-    return msgspec.msgpack.decode(response.content, type=wire.ColumnarRuns)
+    return msgspec.msgpack.decode(response.content, type=schema.ColumnarRuns)
 
 
 async def test_a_sweep_is_one_answer(client: CheckedClient):
@@ -46,12 +47,12 @@ async def test_a_sweep_is_one_answer(client: CheckedClient):
 
 
 async def test_an_empty_tenant_has_an_empty_sweep(client: CheckedClient):
-    assert (await columns(client, keys="lr")) == wire.ColumnarRuns(1, b"", [], [], [], 0)
+    assert (await columns(client, keys="lr")) == schema.ColumnarRuns(1, b"", [], [], [], 0)
 
 
 async def test_a_wrong_question_is_refused(client: CheckedClient):
-    await client.refused(422, "GET", COLUMNS, params={"limit": wire.MAX_RUNS_IN_COLUMNS + 1})
-    keys = [f"k{n}" for n in range(wire.MAX_KEYS_IN_COLUMNS + 1)]
+    await client.refused(422, "GET", COLUMNS, params={"limit": schema.MAX_RUNS_IN_COLUMNS + 1})
+    keys = [f"k{n}" for n in range(schema.MAX_KEYS_IN_COLUMNS + 1)]
     problem = await client.refused(422, "GET", COLUMNS, params={"keys": keys})
     assert problem.errors is not None
     assert problem.errors[0].path == "keys"

@@ -11,6 +11,7 @@ from stepwell import wire
 from stepwell_storage.artifacts import MAX_ENTRIES_PER_PAGE, OwnedFiles
 from stepwell_storage.errors import Invalid, NotFound
 from stepwell_storage.paths import split
+from stepwell_tracker import schema
 from stepwell_tracker.errors import BadRequest, WrongMedia
 from stepwell_tracker.files import FileReply, media_type
 from stepwell_tracker.http import Call, Request, Scope, as_json
@@ -69,7 +70,7 @@ async def put_artifact(request: Request) -> wire.ArtifactReply:
     return wire.ArtifactReply(stored.path, stored.size, stored.sha256)
 
 
-async def delete_artifact(request: Request) -> wire.DeletedArtifact:
+async def delete_artifact(request: Request) -> schema.DeletedArtifact:
     """Delete a file, or a folder with all below it; repeating it changes nothing."""
     path = _path(request)
     _refuse_conditions(request)
@@ -77,7 +78,7 @@ async def delete_artifact(request: Request) -> wire.DeletedArtifact:
     deleted = await _files(request).delete(path)
     if deleted:
         _tell(request, {"path": path, "size": None})
-    return wire.DeletedArtifact(path, deleted)
+    return schema.DeletedArtifact(path, deleted)
 
 
 def _refuse_conditions(request: Request) -> None:
@@ -125,7 +126,7 @@ CALLS = (
         answer=as_json(wire.ArtifactReply), errors=(400, 409, 415, 422, 507),
     ),
     Call(
-        "DELETE", _ONE, delete_artifact, scope=Scope.RUN, answer=as_json(wire.DeletedArtifact),
+        "DELETE", _ONE, delete_artifact, scope=Scope.RUN, answer=as_json(schema.DeletedArtifact),
         errors=(400, 409, 422),
     ),
 )  # fmt: skip

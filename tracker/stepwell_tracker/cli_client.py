@@ -14,8 +14,9 @@ import msgspec
 import urllib3
 
 from stepwell.ids import hash_of_run_id, parse_run_id, tenant_hash
-from stepwell.wire import DEFAULT_PORT, PROBLEM, TENANT_HEADER, Problem, Tenants
+from stepwell.wire import DEFAULT_PORT, TENANT_HEADER, Problem
 from stepwell_tracker.cli import UNREACHABLE, WRONG_USE, fail
+from stepwell_tracker.schema import PROBLEM, Tenants
 
 BASE = "/api/v1/experiments"
 TENANTS = "/api/v1/tenants"

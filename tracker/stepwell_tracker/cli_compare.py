@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
-from stepwell.wire import Run, SeriesSummary, Value
+from stepwell.wire import Run, Value
 from stepwell_tracker.cli import DONE, parser
 from stepwell_tracker.cli_client import Client, add_options, dump, run_id
 from stepwell_tracker.cli_show import all_series
 from stepwell_tracker.cli_text import NONE, duration, number, table
+from stepwell_tracker.schema import SeriesSummary
 
 EXAMPLE = "stepwell compare 018d9c4230808f13be8df00000000000 018d9c4230808f13be8df00000000001"
 Values = dict[str, list[str | Value | None]]

@@ -7,10 +7,10 @@ import asyncio
 import re
 from pathlib import Path
 
-from stepwell.wire import Purged, PurgeDeleted
 from stepwell_tracker.cli import DATA_TAKEN, DONE, FAILED, WRONG_USE, fail, parser
 from stepwell_tracker.cli_client import Client, add_options, dump
 from stepwell_tracker.cli_progress import Progress
+from stepwell_tracker.schema import Purged, PurgeDeleted
 
 EXAMPLE = "stepwell gc --tenant acme-corp --older-than 30d"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -6,21 +6,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from stepwell.wire import (
+from stepwell.wire import Artifact, ArtifactPage, Experiment, Run
+from stepwell_tracker.cli import DONE, parser
+from stepwell_tracker.cli_client import Client, Query, add_options, dump, run_id
+from stepwell_tracker.cli_text import clean, duration, moment, number, size, sparkline, table
+from stepwell_tracker.schema import (
     MAX_SERIES_PER_REQUEST,
-    Artifact,
-    ArtifactPage,
-    Experiment,
     History,
-    Run,
     SeriesPage,
     SeriesReply,
     SeriesRequest,
     SeriesSummary,
 )
-from stepwell_tracker.cli import DONE, parser
-from stepwell_tracker.cli_client import Client, Query, add_options, dump, run_id
-from stepwell_tracker.cli_text import clean, duration, moment, number, size, sparkline, table
 
 EXAMPLE = "stepwell show 018d9c4230808f13be8df00000000000"
 SPARKLINE_CHARS = 32

@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from stepwell.wire import MAX_SERIES_PER_REQUEST, Point, Run, SeriesReply, SeriesRequest
+from stepwell.wire import Run
 from stepwell_tracker.cli import DONE, parser
 from stepwell_tracker.cli_client import Client, add_options, at_least, run_id
 from stepwell_tracker.cli_show import all_series
 from stepwell_tracker.cli_text import clean, duration, number
+from stepwell_tracker.schema import MAX_SERIES_PER_REQUEST, Point, SeriesReply, SeriesRequest
 
 EXAMPLE = "stepwell tail 018d9c4230808f13be8df00000000000 --metric val_loss"
 GATHER_S = 0.2

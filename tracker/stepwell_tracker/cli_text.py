@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 
-from stepwell.wire import Point, Value, from_value
+from stepwell.wire import Value, from_value
+from stepwell_tracker.schema import Point
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 PLAIN_BLOCKS = "_.,-=+*#"

@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 from stepwell import wire
 from stepwell_storage.errors import Invalid
 from stepwell_storage.records import Batch
+from stepwell_tracker import schema
 from stepwell_tracker.decoding import check_format
 from stepwell_tracker.labels import check_keys, checked_value, texts
 
@@ -44,7 +45,7 @@ Columns = tuple[bytes, bytes, bytes]
 """Steps, timestamps and values: little-endian int64, int64 and float64."""
 
 
-def from_json(body: wire.LogBatch, now_ms: int) -> Batch:
+def from_json(body: schema.LogBatch, now_ms: int) -> Batch:
     """The batch of a JSON body; points without a timestamp are of ``now_ms``.  Raises Invalid."""
     batch = from_points(body.metrics, now_ms) if body.metrics else Batch()
     if body.params:
@@ -68,7 +69,7 @@ def from_points(metrics: Sequence[Point], now_ms: int) -> Batch:
     return Batch(distinct, counts, *columns)
 
 
-def from_mapping(body: wire.LogMetrics, now_ms: int) -> Batch:
+def from_mapping(body: schema.LogMetrics, now_ms: int) -> Batch:
     """The batch of ``log-metrics``: one point of each key, all at one step."""
     n = len(body.metrics)
     check_keys(body.metrics, lambda key: f"metrics.{key}")
@@ -197,7 +198,7 @@ def _double(path: str, value: float | str) -> float:
         ) from None
 
 
-def _labels(name: str, given: Sequence[wire.KeyValue], *, may_repeat: bool) -> dict[str, str]:
+def _labels(name: str, given: Sequence[schema.KeyValue], *, may_repeat: bool) -> dict[str, str]:
     keys = [one.key for one in given]
     check_keys(keys, lambda key: f"{name}[{keys.index(key)}].key")
     labels: dict[str, str] = {}

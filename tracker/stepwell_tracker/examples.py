@@ -7,12 +7,13 @@ from typing import Any, Final
 import msgspec
 
 from stepwell import wire
+from stepwell_tracker import schema
 
 _RUN: Final = "018d9c4230808f13be8df00000000000"
 _EXPERIMENT: Final = "3f1f4ac7-6a0d-4a52-9d5e-1f4e35f7a0c1"
 _START: Final = 1707723600000
 _END: Final = 1707723942500
-_POINTS: Final = [wire.Point(0, _START, 0.93), wire.Point(15, _START + 60_000, 0.342)]
+_POINTS: Final = [schema.Point(0, _START, 0.93), schema.Point(15, _START + 60_000, 0.342)]
 
 _EXPERIMENT_SHOWN = wire.Experiment(
     experiment_id=_EXPERIMENT,
@@ -42,7 +43,7 @@ _RUN_SHOWN = wire.Run(
     heartbeat_at=_END,
     lifecycle="active",
 )
-_SERIES_SHOWN = wire.SeriesSummary(
+_SERIES_SHOWN = schema.SeriesSummary(
     key="train_loss",
     count=2,
     exact=True,
@@ -54,13 +55,13 @@ _SERIES_SHOWN = wire.SeriesSummary(
     max=0.93,
     max_step=0,
 )
-_HISTORY_SHOWN = wire.History(_RUN, "train_loss", _POINTS, None)
+_HISTORY_SHOWN = schema.History(_RUN, "train_loss", _POINTS, None)
 
 _ALL: tuple[msgspec.Struct, ...] = (
-    wire.CreateExperiment("fraud-detection-v3", tags={"team": "risk"}),
-    wire.PurgeDeleted(older_than_s=30 * 24 * 3600),
-    wire.Purged(runs=3, experiments=1, models=0),
-    wire.UpdateExperiment(description="Card payments, third round", tags={"team": None}),
+    schema.CreateExperiment("fraud-detection-v3", tags={"team": "risk"}),
+    schema.PurgeDeleted(older_than_s=30 * 24 * 3600),
+    schema.Purged(runs=3, experiments=1, models=0),
+    schema.UpdateExperiment(description="Card payments, third round", tags={"team": None}),
     wire.CreateRun(
         experiment_name="fraud-detection-v3",
         name="xgboost-baseline",
@@ -68,40 +69,40 @@ _ALL: tuple[msgspec.Struct, ...] = (
         params={"learning_rate": "0.01", "max_depth": 6},
         user_id="alice@acme.com",
     ),
-    wire.UpdateRun(name="xgboost-baseline-2", status="running", tags={"stage": None}),
-    wire.LogMetrics({"train_loss": 0.342, "val_loss": "NaN"}, step=15, timestamp=_START),
-    wire.LogParams({"learning_rate": "0.01", "max_depth": 6, "bagging": True}),
-    wire.LogBatch(
+    schema.UpdateRun(name="xgboost-baseline-2", status="running", tags={"stage": None}),
+    schema.LogMetrics({"train_loss": 0.342, "val_loss": "NaN"}, step=15, timestamp=_START),
+    schema.LogParams({"learning_rate": "0.01", "max_depth": 6, "bagging": True}),
+    schema.LogBatch(
         metrics=[
-            wire.Metric("train_loss", 0.93, 0, _START),
-            wire.Metric("train_loss", 0.342, 15, _START + 60_000),
+            schema.Metric("train_loss", 0.93, 0, _START),
+            schema.Metric("train_loss", 0.342, 15, _START + 60_000),
         ],
-        params=[wire.KeyValue("learning_rate", "0.01")],
-        tags=[wire.KeyValue("stage", "baseline")],
+        params=[schema.KeyValue("learning_rate", "0.01")],
+        tags=[schema.KeyValue("stage", "baseline")],
     ),
-    wire.SeriesRequest([_RUN], ["train_loss", "val_loss"], max_points=1500),
+    schema.SeriesRequest([_RUN], ["train_loss", "val_loss"], max_points=1500),
     wire.ConsoleLines([wire.ConsoleLine("stdout", _START, "epoch 1: loss 0.93")]),
     _EXPERIMENT_SHOWN,
     wire.ExperimentPage([_EXPERIMENT_SHOWN], total=1, limit=50, offset=0),
     _RUN_SHOWN,
     wire.RunPage([_RUN_SHOWN], limit=50, offset=0, next_cursor=None, total=1),
-    wire.LogReply(_RUN, 2),
+    schema.LogReply(_RUN, 2),
     wire.BatchReply(_RUN, wire.Accepted(metrics=2, params=1, tags=1)),
     wire.EndReply("Run ended", _RUN, "finished", 342.5),
-    wire.StopReply("Run asked to stop", _RUN, True),
-    wire.SeriesPage(_RUN, [_SERIES_SHOWN], total=1),
-    wire.MetricKeys(_RUN, ["train_loss", "val_loss"]),
+    schema.StopReply("Run asked to stop", _RUN, True),
+    schema.SeriesPage(_RUN, [_SERIES_SHOWN], total=1),
+    schema.MetricKeys(_RUN, ["train_loss", "val_loss"]),
     _HISTORY_SHOWN,
-    wire.SeriesReply([_HISTORY_SHOWN]),
+    schema.SeriesReply([_HISTORY_SHOWN]),
     wire.ArtifactPage([wire.Artifact("model/weights.bin", False, 4, _START, None)]),
     wire.ArtifactReply("model/weights.bin", 4, "9f86d081" * 8),
-    wire.DeletedArtifact("model/weights.bin", True),
+    schema.DeletedArtifact("model/weights.bin", True),
     wire.ConsolePage(_RUN, [wire.ConsoleEntry(1, "stdout", _START, "epoch 1: loss 0.93")], 1),
     wire.ConsoleReply(_RUN, 1),
-    wire.Tenants(["acme-corp", wire.DEFAULT_TENANT]),
-    wire.Health(),
-    wire.Readiness(),
-    wire.Limits(),
+    schema.Tenants(["acme-corp", wire.DEFAULT_TENANT]),
+    schema.Health(),
+    schema.Readiness(),
+    schema.Limits(),
     wire.Problem(
         type="urn:stepwell:problem:invalid-field",
         title="Invalid field",

@@ -11,7 +11,7 @@ from stepwell import wire
 from stepwell_storage.clock import now_ms
 from stepwell_storage.errors import NotFound
 from stepwell_storage.records import ExperimentChange
-from stepwell_tracker import views
+from stepwell_tracker import schema, views
 from stepwell_tracker.http import Call, Reply, Request, Scope, as_json, json_reply
 from stepwell_tracker.labels import changes, storable, texts
 
@@ -35,7 +35,7 @@ class DeleteQuery(Struct):
 
 async def create_experiment(request: Request) -> Reply:
     """Create an experiment."""
-    body: wire.CreateExperiment = request.body
+    body: schema.CreateExperiment = request.body
     name = storable("name", body.name)
     description = storable("description", body.description)
     tags = texts("tags", body.tags)
@@ -84,7 +84,7 @@ async def get_experiment(request: Request) -> wire.Experiment:
 
 async def update_experiment(request: Request) -> wire.Experiment:
     """Change an experiment's name, description or tags, where its tags are as expected."""
-    body: wire.UpdateExperiment = request.body
+    body: schema.UpdateExperiment = request.body
     return await _change(
         request,
         ExperimentChange(
@@ -109,13 +109,13 @@ async def delete_experiment(request: Request) -> wire.Experiment:
     return replace(gone, lifecycle="deleted", run_count=0)
 
 
-async def purge_deleted(request: Request) -> wire.Purged:
+async def purge_deleted(request: Request) -> schema.Purged:
     """Delete for good what was deleted before; its bytes come back in the minutes after."""
-    body: wire.PurgeDeleted = request.body
+    body: schema.PurgeDeleted = request.body
     if not request.tenancy.exists(request.headers):
-        return wire.Purged(0, 0, 0)
+        return schema.Purged(0, 0, 0)
     found = await request.tenant.purges.expired(now_ms() - body.older_than_s * 1000)
-    return wire.Purged(found.runs, found.experiments, found.models)
+    return schema.Purged(found.runs, found.experiments, found.models)
 
 
 async def restore_experiment(request: Request) -> wire.Experiment:
@@ -134,20 +134,20 @@ _ANSWER = as_json(wire.Experiment)
 CALLS = (
     Call(
         "POST", BASE, create_experiment, scope=Scope.LATER, statuses=(201,), errors=(409,),
-        body=as_json(wire.CreateExperiment), answer=_ANSWER,
+        body=as_json(schema.CreateExperiment), answer=_ANSWER,
     ),
     Call(
         "GET", BASE, list_experiments, query=ExperimentsQuery,
         answer=as_json(wire.ExperimentPage),
     ),
     Call(
-        "POST", BASE + "/gc", purge_deleted, body=as_json(wire.PurgeDeleted),
-        answer=as_json(wire.Purged),
+        "POST", BASE + "/gc", purge_deleted, body=as_json(schema.PurgeDeleted),
+        answer=as_json(schema.Purged),
     ),
     Call("GET", ONE, get_experiment, scope=Scope.EXPERIMENT, answer=_ANSWER),
     Call(
         "PATCH", ONE, update_experiment, scope=Scope.EXPERIMENT, errors=(409,),
-        body=as_json(wire.UpdateExperiment), answer=_ANSWER,
+        body=as_json(schema.UpdateExperiment), answer=_ANSWER,
     ),
     Call(
         "DELETE", ONE, delete_experiment, scope=Scope.EXPERIMENT, query=DeleteQuery,

@@ -17,6 +17,7 @@ import numpy as np
 from stepwell import wire
 from stepwell_storage.points import Floats, Ints, Points, merge
 from stepwell_storage.series import Chart
+from stepwell_tracker import schema
 from stepwell_tracker.http import Reply
 
 PIECE_POINTS: Final = 4_096
@@ -47,14 +48,14 @@ class Found:
 
 
 async def history_reply(found: Found, *, as_columns: bool) -> Reply:
-    """``wire.History``, or ``wire.ColumnarReply`` with this one series."""
+    """``schema.History``, or ``wire.ColumnarReply`` with this one series."""
     if as_columns:
         return await columns_reply([found])
     return Reply(await _off_loop(len(found.points), _history, found))
 
 
 async def series_reply(found: list[Found], *, as_columns: bool) -> Reply:
-    """``wire.SeriesReply`` or ``wire.ColumnarReply``."""
+    """``schema.SeriesReply`` or ``wire.ColumnarReply``."""
     if as_columns:
         return await columns_reply(found)
     total = sum(len(one.points) for one in found)
@@ -80,7 +81,7 @@ def _series(found: list[Found]) -> bytes:
 
 
 def _history(found: Found) -> bytes:
-    """The JSON of wire.History, whose points are encoded in pieces."""
+    """The JSON of schema.History, whose points are encoded in pieces."""
     shown = found.points if found.counts is None else _drawn(found.points)
     history: dict[str, object] = {
         "run_id": found.run_id,
@@ -97,7 +98,7 @@ def _history(found: Found) -> bytes:
 
 
 def points_json(points: Points) -> bytes:
-    """A JSON array of wire.Point."""
+    """A JSON array of schema.Point."""
     pieces = []
     for start in range(0, len(points), PIECE_POINTS):
         end = start + PIECE_POINTS
@@ -106,7 +107,7 @@ def points_json(points: Points) -> bytes:
         if not np.isfinite(values).all():
             numbers = [wire.to_value(number) for number in numbers]
         steps, timestamps = points.steps[start:end], points.timestamps[start:end]
-        objects = list(map(wire.Point, steps.tolist(), timestamps.tolist(), numbers))
+        objects = list(map(schema.Point, steps.tolist(), timestamps.tolist(), numbers))
         pieces.append(_encode(objects)[1:-1])
     return b"[" + b",".join(pieces) + b"]"
 
@@ -116,17 +117,17 @@ def _drawn(points: Points) -> Points:
     return merge([points])
 
 
-def buckets(points: Points, counts: Ints) -> Iterator[wire.Bucket]:
+def buckets(points: Points, counts: Ints) -> Iterator[schema.Bucket]:
     """Buckets from their points, four each: first, lowest, highest, last."""
     four = [
-        wire.Point(step, timestamp, wire.to_value(value))
+        schema.Point(step, timestamp, wire.to_value(value))
         for step, timestamp, value in zip(
             points.steps.tolist(), points.timestamps.tolist(), points.values.tolist(), strict=True
         )
     ]
     for i, count in enumerate(counts.tolist()):
         first, low, high, last = four[_BUCKET_POINTS * i : _BUCKET_POINTS * (i + 1)]
-        yield wire.Bucket(
+        yield schema.Bucket(
             count=count,
             first=first,
             last=last,

@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope as ASGIScope, Send
 
 from stepwell import wire
 from stepwell_storage.errors import Busy
+from stepwell_tracker import schema
 from stepwell_tracker.config import Settings
 from stepwell_tracker.decoding import Decoder, Query
 from stepwell_tracker.errors import (
@@ -237,7 +238,7 @@ def problem_reply(exc: Exception) -> Reply:
     """The problem document of an exception, with the headers that belong to it."""
     problem = problem_of(exc)
     return Reply(
-        _encode(problem), status=problem.status, media=wire.PROBLEM, headers=headers_of(exc)
+        _encode(problem), status=problem.status, media=schema.PROBLEM, headers=headers_of(exc)
     )
 
 
@@ -264,7 +265,7 @@ class Call:
     answer: Mapping[str, type[msgspec.Struct] | None] = field(default_factory=dict)
     statuses: tuple[int, ...] = (200,)
     errors: tuple[int, ...] = ()
-    max_body_bytes: int = wire.MAX_BODY_BYTES
+    max_body_bytes: int = schema.MAX_BODY_BYTES
     decoders: dict[bytes, Decoder] = field(init=False)
     parse_query: Query | None = field(init=False)
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from stepwell import __version__, wire
+from stepwell_tracker import schema
 from stepwell_tracker.errors import PROBLEMS, slug_of
 from stepwell_tracker.examples import EXAMPLES
 from stepwell_tracker.http import Call, Reply, Request, Scope, as_json
@@ -25,9 +26,9 @@ _PATH_PARAMETERS = {
 _ALWAYS = (400, 403, 408, 431, 500)
 
 
-async def get_limits(request: Request) -> wire.Limits:
+async def get_limits(request: Request) -> schema.Limits:
     """What this server takes at most."""
-    return wire.Limits()
+    return schema.Limits()
 
 
 async def get_openapi(request: Request) -> Reply:
@@ -174,7 +175,7 @@ def _problem(status: int, titles: list[str]) -> dict[str, Any]:
     return {
         "description": ", or ".join(titles),
         "content": {
-            wire.PROBLEM: {
+            schema.PROBLEM: {
                 "schema": {"$ref": _REF.format(name="Problem")},
                 "example": msgspec.to_builtins(example),
             }
@@ -183,6 +184,6 @@ def _problem(status: int, titles: list[str]) -> dict[str, Any]:
 
 
 CALLS = (
-    Call("GET", "/api/v1/limits", get_limits, scope=Scope.SERVER, answer=as_json(wire.Limits)),
+    Call("GET", "/api/v1/limits", get_limits, scope=Scope.SERVER, answer=as_json(schema.Limits)),
     Call("GET", "/openapi.json", get_openapi, scope=Scope.SERVER, answer={wire.JSON: None}),
 )

@@ -12,7 +12,7 @@ from stepwell import ids, wire
 from stepwell_storage.clock import now_ms
 from stepwell_storage.errors import Invalid, NotFound
 from stepwell_storage.records import Batch, NewRun, RunChange, RunPage, RunQuery
-from stepwell_tracker import columns, views
+from stepwell_tracker import columns, schema, views
 from stepwell_tracker.http import Call, Reply, Request, Scope, as_json, json_reply
 from stepwell_tracker.labels import changes, storable, texts
 from stepwell_tracker.nicknames import nickname
@@ -65,8 +65,8 @@ class DeleteQuery(Struct):
 
 async def log_batch(request: Request) -> wire.BatchReply:
     """Log points, parameters and tags at once: all of it is stored, or nothing."""
-    body: wire.LogBatch | wire.ColumnarBatch = request.body
-    if isinstance(body, wire.LogBatch):
+    body: schema.LogBatch | wire.ColumnarBatch = request.body
+    if isinstance(body, schema.LogBatch):
         batch = columns.from_json(body, now_ms())
     else:
         batch = columns.from_columns(body)
@@ -75,19 +75,19 @@ async def log_batch(request: Request) -> wire.BatchReply:
     return wire.BatchReply(request.run_id, accepted, ack.stop_requested)
 
 
-async def log_metrics(request: Request) -> wire.LogReply:
+async def log_metrics(request: Request) -> schema.LogReply:
     """Log one step: one value for each of some metrics."""
-    body: wire.LogMetrics = request.body
+    body: schema.LogMetrics = request.body
     ack = await request.tenant.log(request.run_id, columns.from_mapping(body, now_ms()))
-    return wire.LogReply(request.run_id, len(body.metrics), ack.stop_requested)
+    return schema.LogReply(request.run_id, len(body.metrics), ack.stop_requested)
 
 
-async def log_params(request: Request) -> wire.LogReply:
+async def log_params(request: Request) -> schema.LogReply:
     """Log parameters; one that is set stays, and repeating it changes nothing."""
-    body: wire.LogParams = request.body
+    body: schema.LogParams = request.body
     batch = Batch(params=texts("params", body.params))
     ack = await request.tenant.log(request.run_id, batch)
-    return wire.LogReply(request.run_id, len(body.params), ack.stop_requested)
+    return schema.LogReply(request.run_id, len(body.params), ack.stop_requested)
 
 
 async def create_run(request: Request) -> Reply:
@@ -171,7 +171,7 @@ async def get_run(request: Request) -> wire.Run:
 
 async def update_run(request: Request) -> wire.Run:
     """Change a run's name, description, status, end time or tags; ``running`` resumes it."""
-    body: wire.UpdateRun = request.body
+    body: schema.UpdateRun = request.body
     end_time = None if body.end_time is UNSET else body.end_time
     if body.status == "running" and end_time is not None:
         raise Invalid("end_time", "a run that goes on has no end time")
@@ -207,10 +207,10 @@ async def restore_run(request: Request) -> wire.Run:
     return views.run(await request.tenant.change_run(request.run_id, change))
 
 
-async def stop_run(request: Request) -> wire.StopReply:
+async def stop_run(request: Request) -> schema.StopReply:
     """Ask a run to stop: the next acknowledgement to its writer says so."""
     run = await request.tenant.change_run(request.run_id, RunChange(stop_requested=True))
-    return wire.StopReply("Run asked to stop", request.run_id, run.stop_requested)
+    return schema.StopReply("Run asked to stop", request.run_id, run.stop_requested)
 
 
 async def end_run(request: Request) -> wire.EndReply:
@@ -246,16 +246,16 @@ _ANSWER = as_json(wire.Run)
 LOGGING = (
     Call(
         "POST", RUN + "/log-batch", log_batch, scope=Scope.RUN, errors=(409,),
-        body={wire.JSON: wire.LogBatch, wire.COLUMNS: wire.ColumnarBatch},
+        body={wire.JSON: schema.LogBatch, wire.COLUMNS: wire.ColumnarBatch},
         answer=as_json(wire.BatchReply),
     ),
     Call(
         "POST", RUN + "/log-metrics", log_metrics, scope=Scope.RUN, errors=(409,),
-        body=as_json(wire.LogMetrics), answer=as_json(wire.LogReply),
+        body=as_json(schema.LogMetrics), answer=as_json(schema.LogReply),
     ),
     Call(
         "POST", RUN + "/log-params", log_params, scope=Scope.RUN, errors=(409,),
-        body=as_json(wire.LogParams), answer=as_json(wire.LogReply),
+        body=as_json(schema.LogParams), answer=as_json(schema.LogReply),
     ),
     Call(
         "POST", BASE, create_run, scope=Scope.LATER, statuses=(201, 200), errors=(404, 409),
@@ -272,13 +272,13 @@ CALLS = (
     ),
     Call(
         "POST", RUN + "/stop", stop_run, scope=Scope.RUN, errors=(409,),
-        answer=as_json(wire.StopReply),
+        answer=as_json(schema.StopReply),
     ),
     Call("POST", RUN + "/restore", restore_run, scope=Scope.RUN, errors=(409,), answer=_ANSWER),
     Call("GET", RUN, get_run, scope=Scope.RUN, answer=_ANSWER),
     Call(
         "PATCH", RUN, update_run, scope=Scope.RUN, errors=(409,),
-        body=as_json(wire.UpdateRun), answer=_ANSWER,
+        body=as_json(schema.UpdateRun), answer=_ANSWER,
     ),
     Call(
         "DELETE", RUN, delete_run, scope=Scope.RUN, query=DeleteQuery, errors=(409,),

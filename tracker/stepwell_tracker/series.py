@@ -13,7 +13,7 @@ from stepwell_storage.points import Points
 from stepwell_storage.series import ChartQuery, too_many
 from stepwell_storage.shared import Steps
 from stepwell_storage.tenant import Tenant
-from stepwell_tracker import views
+from stepwell_tracker import schema, views
 from stepwell_tracker.histories import Found, history_reply, series_reply
 from stepwell_tracker.http import Call, Reply, Request, Scope, as_json
 from stepwell_tracker.labels import check_keys, storable
@@ -23,7 +23,7 @@ from stepwell_tracker.tenancy import parse_run_id
 
 class SeriesQuery(Struct):
     prefix: Annotated[str, Meta(description="only keys that begin with this")] = ""
-    limit: Annotated[int, Meta(ge=1, le=wire.MAX_SERIES_PER_REQUEST)] = 1_000
+    limit: Annotated[int, Meta(ge=1, le=schema.MAX_SERIES_PER_REQUEST)] = 1_000
     cursor: Annotated[str | None, Meta(description="next_cursor of the page before")] = None
 
 
@@ -38,7 +38,7 @@ class HistoryQuery(Struct):
     cursor: Annotated[str | None, Meta(description="next_cursor of the page before")] = None
 
 
-async def list_series(request: Request) -> wire.SeriesPage:
+async def list_series(request: Request) -> schema.SeriesPage:
     """List a run's series, by key: sizes, last points and extremes."""
     query: SeriesQuery = request.query
     page = await request.tenant.series(
@@ -48,12 +48,12 @@ async def list_series(request: Request) -> wire.SeriesPage:
         limit=query.limit,
     )
     series = [views.series(stats) for stats in page.series]
-    return wire.SeriesPage(request.run_id, series, page.total, page.next_cursor)
+    return schema.SeriesPage(request.run_id, series, page.total, page.next_cursor)
 
 
-async def list_keys(request: Request) -> wire.MetricKeys:
+async def list_keys(request: Request) -> schema.MetricKeys:
     """List the names of all of a run's series."""
-    return wire.MetricKeys(request.run_id, await request.tenant.metric_keys(request.run_id))
+    return schema.MetricKeys(request.run_id, await request.tenant.metric_keys(request.run_id))
 
 
 async def get_history(request: Request) -> Reply:
@@ -87,13 +87,13 @@ async def get_history(request: Request) -> Reply:
 
 async def get_series(request: Request) -> Reply:
     """Get many series at once: every pair of a run and a key that has points."""
-    body: wire.SeriesRequest = request.body
+    body: schema.SeriesRequest = request.body
     keys = list(dict.fromkeys(body.keys))
     check_keys(keys, lambda key: f"keys[{body.keys.index(key)}]")
     run_ids = list(dict.fromkeys(parse_run_id(text) for text in body.run_ids))
-    if len(run_ids) * len(keys) > wire.MAX_SERIES_PER_REQUEST:
+    if len(run_ids) * len(keys) > schema.MAX_SERIES_PER_REQUEST:
         raise LimitExceeded(
-            "keys", f"at most {wire.MAX_SERIES_PER_REQUEST} pairs of a run and a key at once"
+            "keys", f"at most {schema.MAX_SERIES_PER_REQUEST} pairs of a run and a key at once"
         )
     found: list[Found] = []
     if run_ids:
@@ -103,14 +103,14 @@ async def get_series(request: Request) -> Reply:
 
 
 async def _read(
-    tenant: Tenant, run_ids: list[str], keys: list[str], body: wire.SeriesRequest
+    tenant: Tenant, run_ids: list[str], keys: list[str], body: schema.SeriesRequest
 ) -> list[Found]:
     if body.max_points is not None:
         steps = Steps.of(body.start_step, body.end_step)
-        query = ChartQuery(keys, steps, body.max_points, wire.MAX_POINTS_PER_REPLY)
+        query = ChartQuery(keys, steps, body.max_points, schema.MAX_POINTS_PER_REPLY)
         return [Found.of(chart) for chart in await tenant.charts(run_ids, query)]
     found: list[Found] = []
-    left = wire.MAX_POINTS_PER_REPLY
+    left = schema.MAX_POINTS_PER_REPLY
     for run_id, key in product(run_ids, keys):  # one by one: refused before memory is spent
         page = await tenant.history(
             run_id, key,
@@ -118,7 +118,7 @@ async def _read(
         )  # fmt: skip
         left -= len(page.points)
         if left < 0:
-            raise too_many(wire.MAX_POINTS_PER_REPLY)
+            raise too_many(schema.MAX_POINTS_PER_REPLY)
         if len(page.points):
             found.append(Found(run_id, key, page.points))
     return found
@@ -127,18 +127,18 @@ async def _read(
 CALLS = (
     Call(
         "POST", BASE + "/series", get_series, scope=Scope.LATER, errors=(404,),
-        body=as_json(wire.SeriesRequest),
-        answer={wire.JSON: wire.SeriesReply, wire.COLUMNS: wire.ColumnarReply},
+        body=as_json(schema.SeriesRequest),
+        answer={wire.JSON: schema.SeriesReply, wire.COLUMNS: wire.ColumnarReply},
     ),
     Call(
         "GET", RUN + "/metrics", list_series, scope=Scope.RUN, query=SeriesQuery,
-        answer=as_json(wire.SeriesPage),
+        answer=as_json(schema.SeriesPage),
     ),
     Call(
-        "GET", RUN + "/metric-keys", list_keys, scope=Scope.RUN, answer=as_json(wire.MetricKeys),
+        "GET", RUN + "/metric-keys", list_keys, scope=Scope.RUN, answer=as_json(schema.MetricKeys),
     ),
     Call(
         "GET", RUN + "/metrics/{key:path}", get_history, scope=Scope.RUN, query=HistoryQuery,
-        answer={wire.JSON: wire.History, wire.COLUMNS: wire.ColumnarReply},
+        answer={wire.JSON: schema.History, wire.COLUMNS: wire.ColumnarReply},
     ),
 )  # fmt: skip

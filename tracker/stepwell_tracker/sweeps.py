@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from stepwell import wire
 from stepwell_storage.sweeps import Numbers, Sweep, Texts
+from stepwell_tracker import schema
 from stepwell_tracker.http import Call, Reply, Request
 from stepwell_tracker.runs import BASE, SearchQuery, searched
 
@@ -18,11 +19,11 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class SweepQuery(SearchQuery):
-    limit: Annotated[int, Meta(ge=1, le=wire.MAX_RUNS_IN_COLUMNS)] = wire.MAX_RUNS_IN_COLUMNS
+    limit: Annotated[int, Meta(ge=1, le=schema.MAX_RUNS_IN_COLUMNS)] = schema.MAX_RUNS_IN_COLUMNS
     keys: Annotated[
         list[str],
         Meta(
-            max_length=wire.MAX_KEYS_IN_COLUMNS,
+            max_length=schema.MAX_KEYS_IN_COLUMNS,
             description="the parameters and metrics to carry",
         ),
     ] = []
@@ -38,7 +39,7 @@ async def get_sweep(request: Request) -> Reply:
 
 def _columns(sweep: Sweep) -> bytes:
     return _pack(
-        wire.ColumnarRuns(
+        schema.ColumnarRuns(
             wire.COLUMNS_FORMAT,
             bytes.fromhex("".join(sweep.run_ids)),
             sweep.names,
@@ -49,18 +50,18 @@ def _columns(sweep: Sweep) -> bytes:
     )
 
 
-def _param(key: str, texts: Texts) -> wire.ColumnarParam:
-    return wire.ColumnarParam(key, texts.words, texts.places.tobytes())
+def _param(key: str, texts: Texts) -> schema.ColumnarParam:
+    return schema.ColumnarParam(key, texts.words, texts.places.tobytes())
 
 
-def _metric(key: str, numbers: Numbers) -> wire.ColumnarMetric:
+def _metric(key: str, numbers: Numbers) -> schema.ColumnarMetric:
     present = b"" if numbers.present.all() else numbers.present.tobytes()
-    return wire.ColumnarMetric(key, numbers.values.tobytes(), present)
+    return schema.ColumnarMetric(key, numbers.values.tobytes(), present)
 
 
 CALLS = (
     Call(
         "GET", BASE + "/columns", get_sweep, query=SweepQuery, errors=(404,),
-        answer={wire.COLUMNS: wire.ColumnarRuns},
+        answer={wire.COLUMNS: schema.ColumnarRuns},
     ),
 )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import cast
 
 from stepwell import wire
 from stepwell_storage import records
+from stepwell_tracker import schema
 
 _MS_PER_S = 1_000
 
@@ -54,8 +55,8 @@ def duration_seconds(record: records.Run) -> float | None:
     return (record.end_time - record.start_time) / _MS_PER_S
 
 
-def series(stats: records.SeriesStats) -> wire.SeriesSummary:
-    return wire.SeriesSummary(
+def series(stats: records.SeriesStats) -> schema.SeriesSummary:
+    return schema.SeriesSummary(
         key=stats.key,
         count=stats.count,
         exact=stats.exact,

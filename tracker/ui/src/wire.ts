@@ -1,4 +1,4 @@
-/** What the server answers; sdk/stepwell/wire.py is the original. */
+/** What the server answers; stepwell.wire and stepwell_tracker.schema are the originals. */
 
 export type Value = number | "NaN" | "Infinity" | "-Infinity";
 export type Status = "running" | "finished" | "failed" | "killed" | "scheduled";
