@@ -227,3 +227,24 @@ def test_a_chart_that_appears_under_the_pointer_is_read_there(site: Site, page: 
     expect(page.locator("[data-metric='loss'] .plot")).to_have_attribute("data-points", "10")
     page.mouse.move(701, 401)
     expect(page.locator(".tooltip")).to_contain_text("step ")
+
+
+def test_a_late_batch_leaves_the_last_value_as_it_is(site: Site, page: Page):
+    """The table shows the end of a series, not of the batch that came last."""
+    with site.client("late-batches") as http:
+        run_id = http.run("one")
+        metric(http, run_id, 0.25, 10)
+        page.goto(f"{site.url}/?tenant=late-batches")
+        row = page.locator(f"[data-run='{run_id}']")
+        expect(row).to_contain_text("0.25")
+        expect(page.locator(".live.live")).to_be_visible()
+        metric(http, run_id, 0.75, 5)
+        page.wait_for_timeout(1_000)
+        expect(row).to_contain_text("0.25")
+        metric(http, run_id, 0.5, 11)
+        expect(row).to_contain_text("0.5")
+        metric(http, run_id, 0.875, 6)
+        page.wait_for_timeout(1_000)
+        expect(row).to_contain_text("0.5")
+        metric(http, run_id, 0.125, 12)
+        expect(row).to_contain_text("0.125")

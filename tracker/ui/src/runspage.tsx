@@ -148,7 +148,11 @@ function live(table: Table, query: () => Parameters<Table["load"]>[0], relearn: 
     await table.load(query(), true);
   };
   const soon = new Soon(reload, () => RELOAD_MS);
-  const end = follow(null, () => soon.ask(), (event) => {
+  const all = (): void => {
+    table.forget();
+    soon.ask();
+  };
+  const end = follow(null, all, (event) => {
     if (table.on(event)) soon.ask();
   });
   return () => {

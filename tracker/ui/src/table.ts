@@ -3,8 +3,9 @@
 import { signal } from "@preact/signals";
 import * as api from "./api";
 import type { Columns } from "./columns";
+import { Ends } from "./ends";
 import type { LiveEvent, PointsEvent } from "./live";
-import type { Run, RunPage, Value } from "./wire";
+import type { Run, RunPage } from "./wire";
 import { toNumber } from "./wire";
 
 export const PAGE = 100;
@@ -40,8 +41,7 @@ export class Table {
   /** The first and the last row on screen. */
   private seen: [number, number] = [0, 0];
   private reads = 0;
-  /** Last values that were told while pages are read: their answers may be older. */
-  private readonly told = new Map<string, Run["metrics"]>();
+  private readonly ends = new Ends(() => this.query?.keys ?? [], (runIds) => this.refresh(runIds));
   private query: Query | null = null;
   private text = "";
 
@@ -68,12 +68,8 @@ export class Table {
       if (!api.isAbort(error)) this.error.value = (error as Error).message;
     } finally {
       if (this.loading === controller) this.loading = null;
-      this.done();
+      this.reads--;
     }
-  }
-
-  private done(): void {
-    if (--this.reads === 0) this.told.clear();
   }
 
   /** Every run that the search finds from row `offset` on, up to `most`: with no parameter or metric but those of the table. */
@@ -145,7 +141,7 @@ export class Table {
       if (!signal.aborted) this.pages.delete(page);
       if (!api.isAbort(error)) this.error.value = (error as Error).message;
     } finally {
-      this.done();
+      this.reads--;
     }
   }
 
@@ -156,7 +152,7 @@ export class Table {
 
   private take(page: number, found: { runs: Run[]; next_cursor: string | null }): void {
     found.runs.forEach((run, i) => {
-      this.rows.set(page * PAGE + i, { ...run, metrics: { ...run.metrics, ...this.told.get(run.run_id) } });
+      this.rows.set(page * PAGE + i, { ...run, metrics: this.ends.of(run) });
       this.places.set(run.run_id, page * PAGE + i);
     });
     this.pages.set(page, "done");
@@ -196,30 +192,36 @@ export class Table {
     }
   }
 
-  private remember({ run_id, series }: PointsEvent): void {
-    const metrics = this.told.get(run_id) ?? {};
-    for (const { key, last } of series) metrics[key] = last.value as Value;
-    this.told.set(run_id, metrics);
+  /** Events may have been missed. */
+  forget(): void {
+    this.ends.forget();
+  }
+
+  /** More is known of the ends of these runs' series. */
+  private refresh(runIds: string[]): void {
+    for (const id of runIds) {
+      const index = this.places.get(id);
+      const run = index === undefined ? undefined : this.rows.get(index);
+      if (run) this.rows.set(index!, { ...run, metrics: this.ends.of(run) });
+    }
+    this.version.value++;
+  }
+
+  private hear(points: PointsEvent): void {
+    const index = this.places.get(points.run_id);
+    if (index !== undefined) this.rows.set(index, { ...this.rows.get(index)!, heartbeat_at: Date.now() });
+    for (const { key } of points.series) this.best.delete(`${points.run_id} ${key}`);
+    this.ends.hear(points);
+    this.version.value++;
   }
 
   /** What happened to a run; true where the list itself may be another now. */
   on(event: LiveEvent): boolean {
-    if (event.kind === "points" && this.reads) this.remember(event.data as unknown as PointsEvent);
     const index = this.places.get(event.data.run_id ?? "");
     const run = index === undefined ? undefined : this.rows.get(index);
     if (event.kind === "created" || event.kind === "deleted" || event.kind === "restored") return true;
-    if (!run || index === undefined) return false;
-    if (event.kind === "points") {
-      const { series } = event.data as unknown as PointsEvent;
-      const metrics = { ...run.metrics };
-      for (const { key, last } of series) {
-        metrics[key] = last.value as Value;
-        this.best.delete(`${run.run_id} ${key}`);
-      }
-      this.rows.set(index, { ...run, metrics, heartbeat_at: Date.now() });
-      this.version.value++;
-      return false;
-    }
+    if (event.kind === "points" && (run || this.reads)) this.hear(event.data as unknown as PointsEvent);
+    if (!run || event.kind === "points") return false;
     return event.kind === "status" || event.kind === "changed" || event.kind === "tags" || event.kind === "params";
   }
 }
