@@ -15,10 +15,15 @@ export function Artifacts({ id, told }: { id: string; told: number }): JSX.Eleme
   const [files, setFiles] = useState<Artifact[] | null>(null);
   const [cursor, setCursor] = useState<string | null>(null);
   const reading = useRef(new AbortController());
+  const shown = useRef(0);
+  shown.current = files?.length ?? 0;
+  useEffect(() => {
+    shown.current = 0;
+  }, [id, folder]);
   useEffect(() => {
     const controller = new AbortController();
     const { signal } = (reading.current = controller);
-    api.patiently(() => api.artifacts(id, { path: folder }, signal), signal, sayError).then((page) => {
+    api.patiently(() => listed(id, folder, shown.current, signal), signal, sayError).then((page) => {
       setFiles(page.artifacts);
       setCursor(page.next_cursor);
     }, (error: unknown) => {
@@ -57,6 +62,17 @@ export function Artifacts({ id, told }: { id: string; told: number }): JSX.Eleme
       {file && <Viewer key={file} id={id} path={file} {...(chosen ? { known: chosen } : {})} />}
     </div>
   );
+}
+
+/** The first files of a folder: a page, or as many pages as are shown already. */
+async function listed(id: string, path: string, least: number, signal: AbortSignal): ReturnType<typeof api.artifacts> {
+  const page = await api.artifacts(id, { path }, signal);
+  while (page.next_cursor !== null && page.artifacts.length < least) {
+    const next = await api.artifacts(id, { path, cursor: page.next_cursor }, signal);
+    page.artifacts.push(...next.artifacts);
+    page.next_cursor = next.next_cursor;
+  }
+  return page;
 }
 
 function Crumbs({ folder }: { folder: string }): JSX.Element {

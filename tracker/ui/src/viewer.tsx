@@ -1,7 +1,7 @@
 /** A file in place.  It is read as bytes and shown as text or as a picture; nothing in it runs. */
 
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import * as api from "./api";
 import { bytes } from "./format";
 import type { Artifact } from "./wire";
@@ -32,20 +32,20 @@ export function Viewer({ id, path, known }: Props): JSX.Element {
   const [error, setError] = useState("");
   const name = path.slice(path.lastIndexOf("/") + 1);
   const kind = name.includes(".") ? name.slice(name.lastIndexOf(".") + 1).toLowerCase() : "";
+  const stored = useChanges(known ? `${known.size} ${known.modified_at}` : "");
   useEffect(() => {
     const controller = new AbortController();
-    let image = "";
     read(id, path, kind, known?.size ?? null, controller.signal).then((found) => {
-      image = found.image ?? "";
       setContent(found);
+      setError("");
     }, (failure) => {
       if (!api.isAbort(failure)) setError((failure as Error).message);
     });
-    return () => {
-      controller.abort();
-      if (image) URL.revokeObjectURL(image);
-    };
-  }, [id, path]);
+    return () => controller.abort();
+  }, [id, path, stored]);
+  useEffect(() => () => {
+    if (content?.image) URL.revokeObjectURL(content.image);
+  }, [content]);
   return (
     <section class="viewer" aria-label={name}>
       <header class="row">
@@ -56,6 +56,17 @@ export function Viewer({ id, path, known }: Props): JSX.Element {
       {content && <Shown content={content} kind={kind} name={name} />}
     </section>
   );
+}
+
+/** How often a version has become another one; that it is not known, or no more, is no change. */
+function useChanges(version: string): number {
+  const [changes, setChanges] = useState(0);
+  const last = useRef("");
+  useEffect(() => {
+    if (last.current && version && version !== last.current) setChanges((before) => before + 1);
+    if (version) last.current = version;
+  }, [version]);
+  return changes;
 }
 
 async function read(id: string, path: string, kind: string, size: number | null, signal: AbortSignal): Promise<Content> {
