@@ -85,7 +85,7 @@ def test_a_file_that_is_stored_again_is_shown_as_it_is_now(site, page):
         expect(image).to_be_visible()
         assert image.evaluate(width) == 30
         http.call("PUT", run_id, "/artifacts/plot.png", content=picture(60, 20))
-        page.wait_for_function("document.querySelector('.viewer img').naturalWidth === 60")
+        expect(image).to_have_js_property("naturalWidth", 60)
 
 
 def test_files_that_were_asked_for_stay_when_another_is_stored(site, page):
