@@ -139,6 +139,40 @@ def test_the_tail_of_a_crashed_run_is_seen(site, page):
         expect(page.get_by_text("one more")).to_be_in_viewport()
 
 
+def test_a_console_goes_on_from_what_is_there(site, page):
+    """A line more is no reason to read a thousand; many more are, and none is missing."""
+    with site.client("goes-on") as http:
+        run_id = http.run("chatty")
+
+        def print_lines(first: int, last: int) -> None:
+            lines = [
+                {"stream": "stdout", "timestamp": n, "text": f"line {n}."}
+                for n in range(first, last)
+            ]
+            http.call("POST", run_id, "/console", json={"lines": lines})
+
+        print_lines(0, 990)
+        tails: list[int] = []
+        page.on(
+            "request",
+            lambda request: tails.extend(map(int, re.findall("tail=(\\d+)", request.url))),
+        )
+        page.goto(f"{site.url}/runs/{run_id}?tenant=goes-on&tab=console")
+        expect(page.get_by_text("line 989.")).to_be_in_viewport()
+        expect(page.locator(".live.live")).to_be_visible()
+        page.wait_for_timeout(500)
+        tails.clear()
+        print_lines(990, 991)
+        expect(page.get_by_text("line 990.")).to_be_in_viewport()
+        assert page.locator(".lines .line-number").count() == 991
+        assert max(tails) < 990
+        print_lines(991, 1_500)
+        expect(page.get_by_text("line 1499.")).to_be_in_viewport()
+        numbers = page.locator(".lines .line-number").all_inner_texts()
+        assert len(numbers) == 1_000
+        assert [int(one) for one in numbers] == list(range(500, 1_500))
+
+
 def test_a_run_is_renamed_tagged_annotated_deleted_and_restored(site, page):
     with site.client("edit") as http:
         run_id = http.run("before")

@@ -11,6 +11,15 @@ import type { ConsoleEntry } from "./wire";
 
 const TAIL = 1000;
 const MOST = 10_000;
+/** What is read to go on from what is there. */
+const NEWS = 200;
+
+/** Lines and those after them; null where some in between are missing. */
+function joined(known: ConsoleEntry[], news: ConsoleEntry[]): ConsoleEntry[] | null {
+  const last = known.at(-1)?.number;
+  if (last === undefined || !news.length || news[0]!.number > last + 1) return null;
+  return [...known, ...news.filter((line) => line.number > last)];
+}
 
 /** `told` grows when lines were appended. */
 export function Console({ id, told }: { id: string; told: number }): JSX.Element {
@@ -24,12 +33,19 @@ export function Console({ id, told }: { id: string; told: number }): JSX.Element
   useEffect(() => {
     const controller = new AbortController();
     const { signal } = controller;
-    const read = (): Promise<void> => api.patiently(() => api.console_(id, { tail, limit: tail }, signal), signal, sayError).then((page) => {
-      setLines(page.lines);
-      setTotal(page.total);
-    }, (error) => {
-      if (!api.isAbort(error)) sayError(error);
-    });
+    let known: ConsoleEntry[] = [];
+    const last = (count: number): ReturnType<typeof api.console_> => api.patiently(() => api.console_(id, { tail: count, limit: count }, signal), signal, sayError);
+    const read = async (): Promise<void> => {
+      try {
+        let page = await last(known.length ? NEWS : tail);
+        const whole = joined(known, page.lines);
+        if (known.length && !whole && page.lines.length < page.total) page = await last(tail);
+        setLines(known = (whole ?? page.lines).slice(-tail));
+        setTotal(page.total);
+      } catch (error) {
+        if (!api.isAbort(error)) sayError(error);
+      }
+    };
     const soon = (reading.current = new Soon(read, () => 0));
     soon.ask();
     return () => {

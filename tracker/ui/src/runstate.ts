@@ -13,6 +13,8 @@ import { toNumber } from "./wire";
 
 const FIRST = 1_000;
 const SOON_MS = 200;
+/** The names of very many series are a megabyte. */
+const LESS_SOON_MS = 3_000;
 /** Drawing a tree of very many holds up the first charts, which are on their way: it takes no longer after them. */
 const CHARTS_FIRST_MS = 150;
 /** Of a run's last values, shown above everything. */
@@ -28,6 +30,7 @@ export class RunState {
   readonly artifactsTold = signal(0);
   private controller = new AbortController();
   private readonly later = new Soon(() => this.fetch(), () => SOON_MS);
+  private readonly laterKeys = new Soon(() => this.fetch(), () => (this.keys.value.length > FIRST ? LESS_SOON_MS : SOON_MS));
   private known = new Set<string>();
   /** What was logged while the series are read: their answer may be older.  Null: nothing is read. */
   private told: PointsEvent[] | null = null;
@@ -49,6 +52,7 @@ export class RunState {
     return () => {
       end();
       this.later.end();
+      this.laterKeys.end();
       this.controller.abort();
       this.data.close();
     };
@@ -113,7 +117,7 @@ export class RunState {
       this.data.onPoints(points);
       this.told?.push(points);
       if (run) this.run.value = { ...run, heartbeat_at: Date.now() };
-      if (points.series.some(({ key }) => !this.known.has(key))) this.later.ask();
+      if (points.series.some(({ key }) => !this.known.has(key))) this.laterKeys.ask();
       if (this.series.value.length < 2000) this.series.value = updated(this.series.value, points);
     } else if (kind === "console") this.consoleTold.value++;
     else if (kind === "artifact") this.artifactsTold.value++;
