@@ -27,12 +27,13 @@ from stepwell.requests import (
     Series,
     Texts,
     last_lines,
+    pieces,
     plan,
     request,
     split,
     without,
 )
-from stepwell.spool import Spool, Window
+from stepwell.spool import LEAST_BYTES, Spool, Window
 from stepwell.transport import Response, Transport, decoded, error_of
 from stepwell.wire import (
     DELETED_FOR_GOOD,
@@ -51,6 +52,10 @@ REFUSED: Final = (400, 409, 413, 422)
 MISSING: Final = 404
 HASTE: Final = 4
 """How much larger requests are while the training stands still and waits for them."""
+SLOW_S: Final = 2.0
+"""A request that failed after so long may have been too large for the network's pace."""
+QUICK_S: Final = 1.0
+MAX_HALVINGS: Final = 5
 MAX_REFUSED_BYTES: Final = 64 * 1024**2
 MAX_REFUSED_IN_A_ROW: Final = 100
 """So many points of one key refused singly, and its others are set aside without asking."""
@@ -58,7 +63,8 @@ MAX_REFUSED_IN_A_ROW: Final = 100
 
 class Trouble(Exception):
     """Not now.  ``after_s``: the server asked for this much patience; ``refused``: it was told no
-    for a reason that somebody has to mend first; ``missing``: there is no such run.
+    for a reason that somebody has to mend first; ``missing``: there is no such run; ``smaller``: it
+    may have been too much at once, and the next try is with less.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class Trouble(Exception):
         self.after_s = after_s
         self.refused = refused
         self.missing = missing
+        self.smaller = False
 
 
 class FileChanged(StepwellError):
@@ -108,6 +115,8 @@ class Delivery:
         self._parts: deque[Part] = deque()
         self._window: Window | None = None
         self._blame: dict[str, int] = {}
+        self._halvings = 0
+        self._beat = time.monotonic()
         # Whether the last request, or a dead process's, may have been taken without our hearing.
         self._doubtful = True
 
@@ -119,7 +128,7 @@ class Delivery:
         if self._window is None:
             give_way()
             budget = self.spool.config.request_bytes // 2  # columns are twice their rows
-            window = self.spool.read(budget * HASTE if haste else budget)
+            window = self.spool.read((budget * HASTE if haste else budget) >> self._halvings)
             if not window.records:
                 return False
             give_way()
@@ -138,6 +147,7 @@ class Delivery:
             self._digest(Heartbeat(), self._send(Heartbeat()))
 
     def _exchange(self, part: Part) -> None:
+        begun = time.monotonic()
         try:
             if isinstance(part, Lines) and self._doubtful:
                 part = self._parts[0] = self._unknown(part)
@@ -150,8 +160,22 @@ class Delivery:
             self._doubtful = False
             self._refuse(part, error)
             return
+        except Trouble as trouble:
+            if time.monotonic() - begun >= SLOW_S:
+                trouble.smaller = self._make_smaller(part)
+            raise
+        if self._halvings and time.monotonic() - begun < QUICK_S:
+            self._halvings -= 1
         self._doubtful = False
         self._parts.popleft()
+
+    def _make_smaller(self, part: Part) -> bool:
+        """So that on a slow network something gets through in the time that an answer has."""
+        self._halvings = MAX_HALVINGS
+        smaller = pieces(part, max(self.spool.config.request_bytes >> MAX_HALVINGS, LEAST_BYTES))
+        self._parts.popleft()
+        self._parts.extendleft(reversed(smaller))
+        return len(smaller) > 1
 
     def _unknown(self, part: Lines) -> Lines:
         """Points, texts and files may be sent blindly again; lines would be there twice."""
@@ -167,7 +191,7 @@ class Delivery:
         give_way()
         try:
             if isinstance(part, FileLink):
-                with _Upload(part) as body:
+                with _Upload(part, self._say_that_it_lives) as body:
                     wanted.body = body
                     wanted.headers["Content-Length"] = str(part.size)
                     return self._checked(self._transport.send(wanted), body.digest())
@@ -175,6 +199,18 @@ class Delivery:
             return self._checked(self._transport.send(wanted), digest)
         except (Unreachable, BadReply) as error:
             raise Trouble(str(error)) from error
+
+    def _say_that_it_lives(self) -> None:
+        """In the middle of an upload, which may take an hour; of a run that does live."""
+        now = time.monotonic()
+        if self._heard is _nobody or now - self._beat < self.spool.config.heartbeat_s:
+            return
+        self._beat = now
+        wanted = request(Heartbeat(), self.spool.head)
+        wanted.read_timeout_s = SLOW_S
+        with contextlib.suppress(StepwellError):
+            reply = decoded(self._transport.send(wanted), BatchReply)
+            self._heard(None, reply.stop_requested)
 
     def _checked(self, response: Response, digest: str | None) -> Response:
         """Raises ServerError; BadReply where an artifact arrived as something else."""
@@ -263,10 +299,14 @@ class Delivery:
 
 
 class _Upload:
-    """A file on its way, hashed as it is read.  Raises FileChanged when it is not as logged."""
+    """A file on its way, hashed as it is read.  Raises FileChanged when it is not as logged.
 
-    def __init__(self, link: FileLink) -> None:
+    ``meanwhile`` is called now and then.
+    """
+
+    def __init__(self, link: FileLink, meanwhile: Callable[[], None]) -> None:
         self._link = link
+        self._meanwhile = meanwhile
         self._hash = _sha256()
         self._left = link.size
 
@@ -286,6 +326,7 @@ class _Upload:
         self._file.close()
 
     def read(self, size: int = -1) -> bytes:
+        self._meanwhile()
         try:
             block = self._file.read(self._left if size < 0 else min(size, self._left))
         except OSError as error:

@@ -120,6 +120,20 @@ def _texts(records: Sequence[AnyRecord]) -> list[Texts]:
     return ([Texts(items)] if items else []) + again
 
 
+def pieces(part: Part, most_bytes: int) -> list[Part]:
+    """A part in requests of that many bytes, about; lines stay together, since of those only the
+    first request is asked after when it is repeated.
+    """
+    if isinstance(part, Series):
+        size = sum(len(series.key) + 3 * len(series.steps) for series in part.series)
+    elif isinstance(part, Texts):
+        size = sum(len(key) + len(value) for _, key, value in part.items)
+    else:
+        return [part]
+    halves = split(part) if size > most_bytes else []
+    return [piece for half in halves for piece in pieces(half, most_bytes)] or [part]
+
+
 def split(part: Part) -> list[Part]:
     """Two halves of a refused request; empty where it is one item, which is then the offender."""
     if isinstance(part, Texts) and len(part.items) > 1:

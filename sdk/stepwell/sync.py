@@ -144,6 +144,8 @@ class Sync:
                 self.bar.show(left, f"run {spool.head.run_id}")
             except Trouble as trouble:
                 pause = max(trouble.after_s, backoff.next_s())
+                if trouble.smaller:
+                    patience = max(patience, time.monotonic() + self._wait_s)
                 if trouble.refused or time.monotonic() + pause > patience:
                     if not trouble.refused:
                         self._given_up.add(url)

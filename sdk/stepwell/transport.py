@@ -90,7 +90,7 @@ class HttpTransport:
             blocksize=BLOCK_BYTES,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
-        make_courteous(self._pool)
+        make_courteous(self._pool, config.read_timeout_s)
         self._timeout = urllib3.Timeout
         self._prefix = urlsplit(config.url).path.rstrip("/")
         self._headers = {"Accept-Encoding": "identity"}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,26 @@ from typing import Any
 import pytest
 
 from stepwell import ExperimentTracker
+from stepwell.config import Config
+from stepwell.delivery import Delivery, Trouble
+from stepwell.errors import Unreachable
 from stepwell.folders import folders
 from stepwell.run import ActiveRun
+from stepwell.spool import Spool
+from stepwell.transport import HttpTransport, Request, Response
 from tests.sdk.fault_server import FaultServer
 
 
 def refused(spool_dir: Path, run: ActiveRun) -> list[dict[str, Any]]:
     path = spool_dir / "refused" / f"{run.run_id}.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 422])
@@ -199,3 +212,69 @@ def test_an_artifact_in_the_way_of_another_is_reported(
         run.log_metric("loss", 1.0)
     assert server.only_run().values("loss") == [(0, 1.0)]
     assert refused(spool_dir, run)[0]["what"] == "a"
+
+
+class Narrow:
+    """A network that is too slow for large requests: they fail when their time is over."""
+
+    def __init__(self, config: Config, most_bytes: int) -> None:
+        self._real = HttpTransport(config)
+        self._most_bytes = most_bytes
+        self.sizes: list[int] = []
+
+    def send(self, request: Request) -> Response:
+        assert isinstance(request.body, bytes)
+        self.sizes.append(len(request.body))
+        if len(request.body) > self._most_bytes:
+            raise Unreachable("timed out")
+        return self._real.send(request)
+
+    def close(self) -> None:
+        self._real.close()
+
+
+def test_a_slow_network_gets_smaller_requests_until_they_arrive_in_time(
+    server: FaultServer, spool_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with ExperimentTracker(server.url, mode="offline").start_run("exp") as run:
+        for step in range(30_000):
+            run.log_metrics({"a": step, "b": 0.5}, step=step)
+    monkeypatch.setattr("stepwell.delivery.SLOW_S", 0.0)
+    monkeypatch.setattr("stepwell.delivery.QUICK_S", 0.0)
+    config = Config(url=server.url, spool_dir=spool_dir)
+    spool = Spool.adopt(folders(spool_dir)[0], config)
+    assert spool is not None
+    narrow = Narrow(config, 100_000)
+    delivery = Delivery(spool, narrow, pytest.fail)
+    failed = 0
+    while True:
+        try:
+            if not delivery.step(haste=True):
+                break
+        except Trouble:
+            failed += 1
+    spool.close()
+    assert server.runs[run.run_id].values("a") == [(step, float(step)) for step in range(30_000)]
+    assert server.runs[run.run_id].received == 60_000
+    assert max(narrow.sizes) > 500_000
+    assert failed <= 5  # what it learned is not forgotten with the next request
+
+
+def test_a_run_lives_while_its_large_file_is_sent(
+    server: FaultServer, settings: Callable[..., None], tmp_path: Path
+):
+    settings(artifact_copy_bytes=10, heartbeat_s=0)
+    path = tmp_path / "model.bin"
+    path.write_bytes(bytes(640 * 1024))
+    with ExperimentTracker(server.url, mode="offline").start_run("exp") as dead:
+        dead.log_artifact(path)
+    with ExperimentTracker(server.url).start_run("exp") as run:
+        run.log_artifact(path)
+        assert run.flush()
+        seen = [(entry.method, entry.path.split("/")[-2:]) for entry in server.seen]
+        upload = seen.index(("PUT", ["artifacts", "model.bin"]))
+        ours = [run.run_id, "log-batch"]
+        assert [path for _, path in seen[upload + 1 :]].count(ours) >= 10
+    assert server.runs[run.run_id].artifacts == {"model.bin": path.read_bytes()}
+    wait_for(lambda: dead.run_id in server.runs and server.runs[dead.run_id].artifacts)
+    assert server.runs[dead.run_id].heartbeats == 0

@@ -22,7 +22,7 @@ from stepwell.records import (
     Resume,
     Tags,
 )
-from stepwell.requests import Part, Series, Texts, columns, plan, request, split
+from stepwell.requests import Part, Series, Texts, columns, pieces, plan, request, split
 from stepwell.wire import ColumnarBatch, ColumnarSeries, CreateRun
 
 ROWS = st.tuples(
@@ -142,3 +142,25 @@ def test_requests_of_one_run_differ_in_nothing_but_what_they_say():
     assert all(HEAD.run_id in path for path in paths)
     assert all(first != second for first, second in pairwise(paths))
     assert paths[1].endswith("/end?status=killed&end_time=7")
+
+
+@given(st.lists(ROWS, max_size=30), st.integers(0, 200))
+def test_pieces_are_the_whole_and_none_is_larger_than_it_must_be(rows: list[Any], most: int):
+    whole = columns([row(*one) for one in rows])
+    found = pieces(Series(whole), most) if whole else []
+    series = [one for piece in found if isinstance(piece, Series) for one in piece.series]
+    assert flat(series) == flat(whole)
+    for piece in found:
+        assert isinstance(piece, Series)
+        size = sum(len(one.key) + 3 * len(one.steps) for one in piece.series)
+        assert size <= most or split(piece) == []
+
+
+def test_large_texts_go_in_pieces_and_what_cannot_be_repeated_in_halves_does_not():
+    texts = Texts([(number % 2 == 0, f"k{number}", "x" * 100) for number in range(50)])
+    found = pieces(texts, 1_000)
+    assert [item for piece in found if isinstance(piece, Texts) for item in piece.items] == (
+        texts.items
+    )
+    assert 5 <= len(found) <= 16
+    assert pieces(End("finished", 1), 0) == [End("finished", 1)]

@@ -1,5 +1,6 @@
 """The one method that everything goes through, and the one place where errors become ours."""
 
+import contextlib
 import inspect
 import io
 import pickle
@@ -251,6 +252,56 @@ def test_an_answer_that_comes_before_the_whole_body_was_taken_is_heard():
         work.start()
         transport = HttpTransport(Config(url=f"http://127.0.0.1:{listener.getsockname()[1]}"))
         assert transport.send(Request("PUT", "/", bytes(8 * 1024**2))).status == 413
+        transport.close()
+        work.join(10)
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
+def test_an_answer_that_trickles_in_is_none(start: bytes):
+    """Each byte comes in time, and the whole would take hours."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def trickle() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(start)
+                while not over.wait(0.05):
+                    connection.sendall(b"H")
+
+        work = threading.Thread(target=trickle)
+        work.start()
+        config = Config(url=f"http://127.0.0.1:{listener.getsockname()[1]}", read_timeout_s=0.4)
+        begun = time.monotonic()
+        with pytest.raises(Unreachable, match="trickles"):
+            HttpTransport(config).send(Request("GET", "/"))
+        assert time.monotonic() - begun < 3
+        over.set()
+        work.join(10)
+
+
+def test_a_body_may_take_longer_than_a_connection_and_an_answer():
+    length = 8 * 1024**2
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+
+        def take() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                taken = 0
+                while taken < length:
+                    taken += len(connection.recv(65_536))
+                    time.sleep(0.005)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        work = threading.Thread(target=take)
+        work.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        transport = HttpTransport(Config(url=url, connect_timeout_s=0.3, read_timeout_s=1.0))
+        begun = time.monotonic()
+        assert transport.send(Request("PUT", "/", bytes(length))).status == 200
+        assert time.monotonic() - begun > 0.5
         transport.close()
         work.join(10)
 
