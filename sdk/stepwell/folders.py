@@ -120,9 +120,14 @@ def folders(spool_dir: Path) -> list[Path]:
     return [spool_dir / name for name in sorted(names)]
 
 
+def is_spool(folder: Path) -> bool:
+    """Whether this is one spool, going by its name, and not the folder of all of them."""
+    return _NAME.fullmatch(folder.name) is not None
+
+
 def size_of(spool_dir: Path) -> int:
     """What all spools in a folder take, in bytes."""
-    return sum(map(_size, folders(spool_dir)))
+    return sum(map(bytes_of, folders(spool_dir)))
 
 
 def remove_remnant(folder: Path) -> bool:
@@ -147,8 +152,9 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def _size(folder: Path) -> int:
+def bytes_of(spool: Path) -> int:
+    """What one takes; 0 where it is gone."""
     try:
-        return sum(entry.stat().st_size for entry in os.scandir(folder))
+        return sum(entry.stat().st_size for entry in os.scandir(spool))
     except OSError:
         return 0

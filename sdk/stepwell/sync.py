@@ -14,7 +14,7 @@ import msgspec
 from stepwell import config as settings
 from stepwell.config import Config
 from stepwell.delivery import Delivery, Trouble
-from stepwell.folders import folders, remove_remnant
+from stepwell.folders import bytes_of, folders, is_spool, remove_remnant
 from stepwell.sender import Backoff
 from stepwell.spool import Spool
 from stepwell.transport import HttpTransport, Transport
@@ -42,10 +42,18 @@ def main(argv: list[str]) -> int:
         _say(text)
     if wrong:
         return WRONG_USE
-    if options.dir and not config.spool_dir.is_dir():  # nothing is left there, but is that meant?
-        _say(f"there is no folder {config.spool_dir}")
-    sync = Sync(config, config.url if url_is_given else None, options.wait)
-    for folder in folders(config.spool_dir):
+    place = config.spool_dir
+    try:
+        found = _spools(place)
+    except FileNotFoundError:
+        found = []
+        if options.dir:  # nothing is left there, but is that meant?
+            _say(f"there is no folder {place}")
+    except OSError as error:
+        _say(f"{place}: {error.strerror}")
+        return UNSENT
+    sync = Sync(config, config.url if url_is_given else None, options.wait, found)
+    for folder in found:
         sync.send(folder)
     sync.bar.clear()
     _say(sync.summary())
@@ -83,13 +91,15 @@ class Bar:
 class Sync:
     """Sends spools one after the other, each to ``url`` or else to where it was meant to go."""
 
-    def __init__(self, config: Config, url: str | None, wait_s: float) -> None:
+    def __init__(self, config: Config, url: str | None, wait_s: float, found: list[Path]) -> None:
         self._config = config
+        place = config.spool_dir
+        self._refused_dir = (place.parent if is_spool(place) else place) / "refused"
         self._url = url
         self._wait_s = wait_s
         self._transports: dict[str, Transport] = {}
         self._given_up: set[str] = set()
-        self._left = sum(_size(folder) for folder in folders(config.spool_dir))
+        self._left = sum(map(bytes_of, found))
         self.sent = self.unsent = self.refused = 0
         self.bar = Bar(self._left, sys.stderr)
 
@@ -102,20 +112,20 @@ class Sync:
         if self.unsent:
             text += f", {self.unsent} could not be sent"
         if self.refused:
-            text += f", {self.refused:,} items refused (see {self._config.spool_dir / 'refused'})"
+            text += f", {self.refused:,} items refused (see {self._refused_dir})"
         return text
 
     def send(self, folder: Path) -> None:
         """One spool, whole or as far as it goes."""
-        size = _size(folder)
+        size = bytes_of(folder)
         try:
             spool = Spool.adopt(folder, self._config)
         except OSError as error:
             if not remove_remnant(folder):
-                self._fail(folder, str(error))
+                self.fail(folder, str(error))
             return
         if spool is None:
-            self._fail(folder, "a running process has it, or a newer client wrote it")
+            self.fail(folder, "a running process has it, or a newer client wrote it")
             return
         try:
             self._deliver(spool)
@@ -128,7 +138,7 @@ class Sync:
         if not spool.has_more():
             return
         if not url:
-            self._fail(spool.folder, "no server was named for it; say which one by --url")
+            self.fail(spool.folder, "no server was named for it; say which one by --url")
             return
         delivery = Delivery(spool, self._transport(url), self._tell)
         start = spool.unsent_bytes
@@ -149,7 +159,7 @@ class Sync:
                 if trouble.refused or time.monotonic() + pause > patience:
                     if not trouble.refused:
                         self._given_up.add(url)
-                    self._fail(spool.folder, str(trouble))
+                    self.fail(spool.folder, str(trouble))
                     self.refused += delivery.refused + trouble.refused
                     return
                 time.sleep(pause)
@@ -162,13 +172,21 @@ class Sync:
             self._transports[url] = HttpTransport(config)
         return self._transports[url]
 
-    def _fail(self, folder: Path | None, reason: str) -> None:
+    def fail(self, folder: Path | None, reason: str) -> None:
         self.unsent += 1
         self._tell(f"{folder}: {reason}")
 
     def _tell(self, text: str) -> None:
         self.bar.clear()
         _say(text)
+
+
+def _spools(place: Path) -> list[Path]:
+    """Those in a folder, or itself where it is one: that is what a warning names.  Raises OSError
+    where it cannot be read.
+    """
+    with os.scandir(place):
+        return [place] if is_spool(place) else folders(place)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("dir", metavar="DIR", nargs="?", help="the spool (STEPWELL_SPOOL_DIR)")
+    parser.add_argument("dir", metavar="DIR", nargs="?", help="the spool (STEPWELL_SPOOL_DIR), or one run's")
     parser.add_argument("--url", help="the server (STEPWELL_URL, else where it was meant to go)")
     parser.add_argument(
         "--wait", type=float, default=10.0, metavar="SECONDS",
@@ -190,7 +208,3 @@ def _parser() -> argparse.ArgumentParser:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"stepwell sync: {text}\n")
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.spool"))

@@ -60,6 +60,31 @@ def test_another_folder_may_be_named(
     assert server.runs.keys() == {run.run_id}
 
 
+def test_the_folder_of_one_run_may_be_named_as_a_warning_names_it(
+    server: FaultServer, offline: Callable[..., ActiveRun], spool_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    first, second = offline(), offline()
+    server.refuse = lambda kind, _, value: (422, "not 5") if value == 5 else None
+    assert main([str(folders(spool_dir)[1])]) == 3
+    assert f"(see {spool_dir / 'refused'})" in capsys.readouterr().err
+    assert server.runs.keys() == {second.run_id}
+    assert [folder.name[:32] for folder in folders(spool_dir)] == [first.run_id]
+
+
+@pytest.mark.parametrize("kind", ["a file", "a loop"])
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    place = tmp_path / "spool"
+    if kind == "a file":
+        place.write_text("x")
+    else:
+        place.symlink_to(place)
+    assert main([str(place)]) == 1
+    assert f"{place}: " in capsys.readouterr().err
+
+
 def test_an_empty_folder_is_done(spool_dir: Path, capsys: pytest.CaptureFixture[str]):
     assert main([]) == 0
     assert "no folder" not in capsys.readouterr().err  # nothing was ever logged here
