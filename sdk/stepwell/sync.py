@@ -26,7 +26,8 @@ EPILOG: Final = """exit codes:
   1  something could not be sent, or belongs to a process that still runs; run it again later
   3  the server refused something for good; it is kept in DIR/refused, with the reasons
 
-Interrupting it and repeating it is harmless.  The token is taken from STEPWELL_TOKEN.
+Interrupting it and repeating it is harmless.  The token is taken from STEPWELL_TOKEN,
+the spool from STEPWELL_SPOOL_DIR where DIR is not given.
 
 example:
   stepwell sync --url http://127.0.0.1:7837"""
@@ -197,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("dir", metavar="DIR", nargs="?", help="the spool (STEPWELL_SPOOL_DIR), or one run's")
+    parser.add_argument("dir", metavar="DIR", nargs="?", help="the spool, or one run's part")
     parser.add_argument("--url", help="the server (STEPWELL_URL, else where it was meant to go)")
     parser.add_argument(
         "--wait", type=float, default=10.0, metavar="SECONDS",
