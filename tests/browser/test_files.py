@@ -107,3 +107,36 @@ def test_files_that_were_asked_for_stay_when_another_is_stored(site, page):
         expect(files).to_have_count(4)
         page.get_by_role("button", name="More", exact=True).click()
         expect(files).to_have_count(5)
+
+
+def test_an_empty_file_is_said_to_be_empty(site, page):
+    with site.client("files") as http:
+        run_id = http.run("empty")
+        http.call("PUT", run_id, "/artifacts/out/log.txt", content=b"")
+    address = f"{site.url}/runs/{run_id}?tenant=files&tab=artifacts&file=out/log.txt"
+    page.goto(f"{address}&folder=out")
+    expect(page.locator(".viewer")).to_contain_text("This file is empty.")
+    expect(page.locator(".viewer .warning")).to_have_count(0)
+
+
+def test_an_empty_file_of_another_folder_is_said_to_be_empty(site, shaken):
+    """Its size is not known before it is read, so the server refuses the range: 416."""
+    with site.client("files") as http:
+        run_id = http.run("empty")
+        http.call("PUT", run_id, "/artifacts/out/log.txt", content=b"")
+    shaken.goto(f"{site.url}/runs/{run_id}?tenant=files&tab=artifacts&file=out/log.txt")
+    expect(shaken.locator(".viewer")).to_contain_text("This file is empty.")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_file_with_a_short_name_takes_one_line(site, page, width):
+    with site.client("files") as http:
+        run_id = http.run("lines")
+        http.call("PUT", run_id, "/artifacts/notes.txt", content=b"x" * 700)
+        http.call("PUT", run_id, f"/artifacts/{'z' * 180}.txt", content=b"x")
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{site.url}/runs/{run_id}?tenant=files&tab=artifacts&file=notes.txt")
+    row = page.get_by_role("region", name="Files").get_by_role("row").first
+    expect(row).to_contain_text("700 B")
+    assert row.bounding_box()["height"] < 36
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

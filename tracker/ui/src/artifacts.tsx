@@ -59,7 +59,7 @@ export function Artifacts({ id, told }: { id: string; told: number }): JSX.Eleme
         {files && !files.length && <p class="quiet">{folder ? "This folder is empty." : "No files yet: run.log_artifact(path) stores one."}</p>}
       </section>
       {!file && files?.some((one) => !one.is_dir) && <p class="quiet">Choose a file to see it here.</p>}
-      {file && <Viewer key={file} id={id} path={file} {...(chosen ? { known: chosen } : {})} />}
+      {file && files && <Viewer key={file} id={id} path={file} {...(chosen ? { known: chosen } : {})} />}
     </div>
   );
 }

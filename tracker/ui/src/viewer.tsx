@@ -80,7 +80,11 @@ async function read(id: string, path: string, kind: string, size: number | null,
   if (!TEXTS.test(kind)) return {};
   if (size === 0) return { text: "" };
   const headers = { Range: `bytes=0-${MOST_TEXT - 1}` };
-  const answer = await api.request(url, { signal, headers });
+  const answer = await api.request(url, { signal, headers }).catch((error: unknown) => {
+    if (error instanceof api.ApiError && error.problem.status === 416) return null; // no byte at all
+    throw error;
+  });
+  if (!answer) return { text: "" };
   const body = await answer.arrayBuffer();
   const total = Number(answer.headers.get("content-range")?.split("/")[1] ?? body.byteLength);
   const text = new TextDecoder().decode(body);
@@ -90,6 +94,7 @@ async function read(id: string, path: string, kind: string, size: number | null,
 function Shown({ content, kind, name }: { content: Content; kind: string; name: string }): JSX.Element {
   if (content.image) return <img src={content.image} alt={name} />;
   if (content.text === undefined) return <p class="quiet">This kind of file is not shown here; it can be downloaded.</p>;
+  if (!content.text) return <p class="quiet">This file is empty.</p>;
   const cut = content.cut && <p class="warning">Only the first {bytes(MOST_TEXT)} are shown.</p>;
   if (kind === "csv" || kind === "tsv") return <>{cut}<Rows text={content.text} separator={kind === "csv" ? "," : "\t"} /></>;
   if (kind === "md" || kind === "markdown") return <>{cut}<MarkdownText text={content.text} /></>;
