@@ -252,3 +252,18 @@ COLOURED = """() => {
     return found;
 }"""
 """How many pixels of the chart have each colour."""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_long_name_leaves_room_for_the_others_in_the_legend(site, page, width):
+    name = "a-name-that-tells-everything-" * 12
+    with site.client("legend") as http:
+        ids = [http.run(name), http.run("short")]
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{site.url}/compare?tenant=legend&runs={','.join(ids)}")
+    long = page.locator(".legend a").first
+    expect(long).to_have_attribute("title", name)
+    box = long.bounding_box()
+    assert box["width"] < 300
+    assert box["height"] < 36
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -276,3 +276,15 @@ def test_keys_choose_find_and_open(table):
     table.keyboard.press("Escape")
     table.keyboard.press("Enter")
     expect(table).to_have_url(re.compile("/runs/"))
+
+
+def test_a_rounded_parameter_fits_its_column(site, page):
+    """Cut numbers look alike: 0.005263 and 0.005556 would both be 0.005…"""
+    with site.client("narrow") as http:
+        for n, lr in enumerate(("0.005263157894736842", "-0.0001234567", "nan", "1.2345e-120")):
+            http.run(f"narrow-{n}", params={"lr": lr})
+    page.goto(f"{site.url}/?tenant=narrow")
+    cells = page.locator(".cell", has=page.locator("span[title]"))
+    expect(page.get_by_text("0.005263", exact=True)).to_be_visible()
+    cut = "(all) => all.filter((c) => c.scrollWidth > c.clientWidth).map((c) => c.textContent)"
+    assert cells.evaluate_all(cut) == []

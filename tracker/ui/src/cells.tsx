@@ -54,6 +54,9 @@ export const NAME: Column = {
   ), (run) => run.name),
 };
 
+/** Pixels: the longest rounded number fits. */
+const ROUNDED = 100;
+
 /** `loss`, and `min metrics.loss` where the lowest value is meant rather than the last.  `numeric`: parameters that are numbers. */
 export function columnOf(id: string, numeric?: Set<string>): Column | null {
   if (FIXED[id]) return FIXED[id];
@@ -64,7 +67,7 @@ export function columnOf(id: string, numeric?: Set<string>): Column | null {
   if (entity === "metrics") return metric(id, key, extreme, order);
   const of = (run: Run): string => (entity === "params" ? run.params[key] : run.tags[key]) ?? "";
   return {
-    id, title: key, kind: entity === "params" ? "param" : "tag", width: Math.min(140, Math.max(72, 20 + key.length * 7)), order,
+    id, title: key, kind: entity === "params" ? "param" : "tag", width: Math.min(140, Math.max(entity === "params" ? ROUNDED : 72, 20 + key.length * 7)), order,
     numeric: entity === "params" && numeric?.has(key) === true,
     cell: (run) => <span title={of(run)}>{shown(of(run))}</span>, text: of,
   };

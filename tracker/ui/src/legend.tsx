@@ -45,7 +45,7 @@ export function Legend({ runs, off }: { runs: Run[]; off: Set<string> }): JSX.El
           <button type="button" aria-pressed={!off.has(run.run_id)} title={off.has(run.run_id) ? "Show" : "Hide"} aria-label={`Show ${run.name}`} onClick={() => toggle(run.run_id)}>
             <Swatch color={colorIndex(run.run_id)} />
           </button>
-          <a href={href(`/runs/${run.run_id}`)}>{run.name || run.run_id}</a>
+          <a href={href(`/runs/${run.run_id}`)} title={run.name}>{run.name || run.run_id}</a>
           {run.status !== "finished" && <Status run={run} />}
         </li>
       ))}
