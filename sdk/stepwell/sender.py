@@ -14,11 +14,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
+from stepwell.config import Config
 from stepwell.delivery import Delivery, Trouble
-from stepwell.folders import Position, folders
+from stepwell.folders import Position, folders, remove_remnant
 from stepwell.lifecycle import LIFECYCLE
 from stepwell.notices import Notices
-from stepwell.spool import Spool, leftover
+from stepwell.spool import Spool
 from stepwell.transport import Brief, Transport
 
 FIRST_PAUSE_S: Final = 0.5
@@ -260,6 +261,21 @@ class Sender:
 
     def _refused(self, text: str) -> None:
         self._notices.once(text.partition(":")[0], "%s", text)
+
+
+def leftover(folder: Path, config: Config) -> Spool | None:
+    """What a dead process left in a folder for our server, if it did; an empty one goes."""
+    try:
+        spool = Spool.adopt(folder, config)
+    except OSError:
+        remove_remnant(folder)  # else gone meanwhile, or not ours to read
+        return None
+    if spool is None:
+        return None
+    if spool.has_more() and spool.head.url == config.url:
+        return spool
+    spool.close()
+    return None
 
 
 _now = time.monotonic

@@ -18,7 +18,7 @@ from typing import Final
 from msgspec import Struct
 
 from stepwell.config import Config
-from stepwell.folders import Folder, Position, remove_remnant, size_of
+from stepwell.folders import Folder, Position, size_of
 from stepwell.records import MAGIC, AnyRecord, Head, Parsed, count, frame, parse
 from stepwell.segments import FileSegment, MemorySegment, Segment
 
@@ -288,18 +288,3 @@ class Spool:
             return None
         records = self._parse(number, len(MAGIC), 65_536).records
         return next((record for record in records if isinstance(record, Head)), None)
-
-
-def leftover(folder: Path, config: Config) -> Spool | None:
-    """What a dead process left in a folder for our server, if it did; an empty one goes."""
-    try:
-        spool = Spool.adopt(folder, config)
-    except OSError:
-        remove_remnant(folder)  # else gone meanwhile, or not ours to read
-        return None
-    if spool is None:
-        return None
-    if spool.has_more() and spool.head.url == config.url:
-        return spool
-    spool.close()
-    return None

@@ -17,7 +17,8 @@ from stepwell.config import Config
 from stepwell.folders import folders
 from stepwell.records import MAGIC, AnyRecord, Head, Params, Tags, count, frame
 from stepwell.segments import FileSegment, MemorySegment
-from stepwell.spool import Spool, leftover
+from stepwell.sender import leftover
+from stepwell.spool import Spool
 
 HEAD = Head("http://127.0.0.1:7837", "default", "ab" * 16)
 
