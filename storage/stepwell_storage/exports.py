@@ -49,7 +49,7 @@ async def opened(data: Path, tenant: str) -> AsyncIterator[tuple[Reader, Path]]:
         raise Invalid("tenant", f"{tenant!r} is no tenant's name")
     folder = data / "tenants" / tenant.lower()
     if not (folder / "tenant.db").is_file():
-        raise NotFound(f"{data} has no tenant {tenant}")
+        raise NotFound(f"there is no tenant {tenant} in {data}")
     refuse_unfit(folder)
     try:
         lock = take_lock(data / "lock")

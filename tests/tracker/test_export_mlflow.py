@@ -95,8 +95,10 @@ async def test_nothing_is_overwritten_and_nothing_half_stays(
 ):
     data, out = tmp_path / "data", tmp_path / "out"
     assert await export_mlflow(out, data) == 2
-    assert "has no tenant default" in capsys.readouterr().err
-    assert not (out / "mlflow.db").exists()
+    assert "there is no tenant default in " in capsys.readouterr().err
+    assert not out.exists()
+    assert await export_mlflow(tmp_path / "new" / "below" / "x.db", data) == 2
+    assert not (tmp_path / "new").exists()
     assert await import_mlflow(database(tmp_path / "mlflow.db"), data) == 0
     assert await export_mlflow(out, data, "--tenant", "a/b") == 2
     assert await export_mlflow(tmp_path / "x.db", data, "--served", "--no-artifacts") == 0
@@ -110,6 +112,9 @@ async def test_nothing_is_overwritten_and_nothing_half_stays(
         db.execute("update journal set payload=x'00'")
         db.execute("update chunk set data=x'00'")
     db.close()
+    assert await export_mlflow(out, data) == 1
+    assert not out.exists()
+    out.mkdir()
     assert await export_mlflow(out, data) == 1
     assert list(out.iterdir()) == []
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +33,26 @@ def main(arguments: list[str]) -> int:
         if path.exists():
             fail(f"{path} is there already; choose another place", WRONG_USE)
     try:
-        target.database.parent.mkdir(parents=True, exist_ok=True)
-        done = asyncio.run(_export(options, target))
+        with _folder(target.database.parent):
+            done = asyncio.run(_export(options, target))
     except (StorageError, sqlite3.Error, OSError) as error:
         fail(f"nothing was exported: {clean(str(error))}")
     _report(target, done)
     return DONE
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """Make a folder for a block, and those above it; a block that fails takes them along."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # somebody else has put something there
+            for folder in missing:
+                folder.rmdir()
+        raise
 
 
 async def _export(options: argparse.Namespace, target: Target) -> Exported:
