@@ -30,6 +30,8 @@ _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class _Named(Struct, frozen=True):
+    """What a RunConfig takes by position too: ``kw_only`` holds for the fields of one class."""
+
     run_name: str | None = None
 
 
