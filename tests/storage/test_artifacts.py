@@ -54,7 +54,7 @@ def folders(root: Path) -> list[str]:
     return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_dir())
 
 
-async def test_what_was_put_is_not_what_is_read(files, root):
+async def test_what_was_put_is_what_is_read(files, root):
     pieces = [os.urandom(random.Random(i).randrange(0, 70_000)) for i in range(20)]
     whole = b"".join(pieces)
     stored = await files.put("models/best/weights.bin", of(*pieces), size=len(whole))
@@ -67,14 +67,14 @@ async def test_what_was_put_is_not_what_is_read(files, root):
         assert await file.read(len(whole), 100) == b""
 
 
-async def test_an_empty_file_is_lost(files):
+async def test_an_empty_file_is_kept(files):
     stored = await files.put("empty", of())
     assert stored.size == 0
     assert stored.sha256 == hashlib.sha256(b"").hexdigest()
     assert await contents(files, "empty") == b""
 
 
-async def test_reading_makes_folders(files, root):
+async def test_reading_makes_no_folders(files, root):
     assert (await files.entries()).entries == []
     assert await files.delete("nothing") is False
     assert await files.delete_all() is False
@@ -101,7 +101,7 @@ async def test_a_model_reads_a_run_of_the_same_digits(root):
     assert (usage.files, usage.bytes) == (2, 8)
 
 
-async def test_files_are_readable_by_others(files, root):
+async def test_files_are_readable_by_their_owner_alone(files, root):
     before = os.umask(0)
     try:
         await files.put("a/b/c.txt", of(b"secret"))
@@ -111,7 +111,7 @@ async def test_files_are_readable_by_others(files, root):
         assert stat.S_IMODE(place.stat().st_mode) & 0o077 == 0, place
 
 
-async def test_overwriting_shows_a_mix_to_readers(files):
+async def test_overwriting_shows_readers_one_file_or_the_other(files):
     old, new = b"o" * 900_000, b"n" * 700_000
     await files.put("f", of(old))
     async with await files.open("f") as file:
@@ -124,7 +124,7 @@ async def test_overwriting_shows_a_mix_to_readers(files):
         assert await file.read(0, file.size) == new
 
 
-async def test_concurrent_uploads_of_one_name_mix(files, root):
+async def test_of_concurrent_uploads_of_one_name_one_is_there_whole(files, root):
     bodies = [bytes([65 + i]) * (WRITE_BYTES + 1_000 * i) for i in range(8)]
 
     async def slow(body: bytes) -> AsyncIterator[bytes]:
@@ -138,7 +138,7 @@ async def test_concurrent_uploads_of_one_name_mix(files, root):
     assert found(root) == [f"runs/{RUN}/same"]
 
 
-async def test_a_broken_upload_leaves_something(files, root):
+async def test_a_broken_upload_leaves_nothing(files, root):
     await files.put("kept/old", of(b"old"))
 
     async def breaks() -> AsyncIterator[bytes]:
@@ -154,7 +154,7 @@ async def test_a_broken_upload_leaves_something(files, root):
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 5, 8, 13])
-async def test_a_cancelled_upload_leaves_something(files, root, after):
+async def test_a_cancelled_upload_leaves_nothing(files, root, after):
     """Cancelled while bytes are awaited and while a thread writes, at various moments."""
     sent = 0
 
@@ -176,7 +176,7 @@ async def test_a_cancelled_upload_leaves_something(files, root, after):
     assert threading.active_count() < 40
 
 
-async def test_leftovers_of_a_killed_server_stay(root):
+async def test_leftovers_of_a_killed_server_go(root):
     """A process dies in mid-upload; the next upload of the next process sweeps."""
     script = (
         "import asyncio, os, sys; from pathlib import Path\n"
@@ -262,7 +262,7 @@ async def test_a_folder_that_appears_during_the_upload_is_replaced(files):
     assert await contents(files, "thing") == b"2"
 
 
-async def test_a_listing_skips_or_repeats(files):
+async def test_a_listing_neither_skips_nor_repeats(files):
     names = sorted({f"f{i:03}" for i in range(57)} | {"é", "z z", "A", "%41", "日本"})
     for name in names:
         await files.put(f"d/{name}", of(name.encode()))
@@ -402,7 +402,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-async def test_a_full_disk_leaves_half_a_file(files, root):
+async def test_a_full_disk_leaves_no_half_of_a_file(files, root):
     """The kernel refuses to write on, as it does on a full disk (here: EFBIG)."""
     await files.put("old", of(b"old"))
     with largest_file(1_000_000), pytest.raises(Full):
@@ -415,7 +415,7 @@ async def test_a_full_disk_leaves_half_a_file(files, root):
     assert await contents(files, "a/new") == b"room again"
 
 
-async def test_a_link_leads_out(files, root, tmp_path):
+async def test_no_link_leads_out(files, root, tmp_path):
     """Links can only be planted by somebody with access to the folder; still, none is followed."""
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -445,7 +445,7 @@ async def test_a_link_leads_out(files, root, tmp_path):
     assert (await files.usage()).bytes == len(b"a file of its own")
 
 
-async def test_a_run_folder_that_is_a_link_is_followed(root, tmp_path):
+async def test_a_run_folder_that_is_a_link_is_not_followed(root, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / CANARY).write_text("canary")
@@ -460,7 +460,7 @@ async def test_a_run_folder_that_is_a_link_is_followed(root, tmp_path):
     assert [p.name for p in outside.iterdir()] == [CANARY]
 
 
-async def test_a_hostile_name_reaches_a_file_outside(root, tmp_path):
+async def test_a_hostile_name_reaches_no_file_outside(root, tmp_path):
     """For every name of the corpus: nothing outside the run's folder is read, made or deleted."""
     files = Artifacts(root).of_run(RUN)
     await files.put("kept", of(b"kept"))
@@ -495,7 +495,7 @@ async def test_a_hostile_name_reaches_a_file_outside(root, tmp_path):
     assert await contents(files, "kept") == b"kept"
 
 
-async def test_deep_and_wide_trees_exhaust_descriptors(files):
+async def test_deep_and_wide_trees_exhaust_no_descriptors(files):
     deep = "/".join(["d"] * 100)
     await files.put(deep, of(b"1"))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

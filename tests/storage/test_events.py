@@ -27,7 +27,7 @@ async def now(subscription: Subscription) -> list[Event]:
         return []
 
 
-async def test_an_event_is_missed_or_out_of_order():
+async def test_no_event_is_missed_or_out_of_order():
     events = Events()
     async with events.subscribe(RUN) as mine, events.subscribe() as all_runs:
         numbers = [
@@ -50,7 +50,7 @@ async def test_a_subscriber_that_waits_sleeps_on():
         assert (await asyncio.wait_for(waiting, 1)).kind == "tags"
 
 
-async def test_waiting_with_a_deadline_loses_an_event():
+async def test_waiting_with_a_deadline_loses_no_event():
     events = Events()
     async with events.subscribe(RUN) as subscription:
         got: list[Event] = []
@@ -80,7 +80,7 @@ async def test_unwatched_runs_cost_something():
 
 
 @pytest.mark.parametrize("seen", range(6))
-async def test_a_reconnect_leaves_a_gap(seen):
+async def test_a_reconnect_leaves_no_gap(seen):
     events = Events()
     async with events.subscribe(RUN) as subscription:
         start = subscription.started_at
@@ -117,7 +117,7 @@ async def test_a_feed_is_kept_for_ever():
     assert not events.watched(RUN)
 
 
-async def test_a_slow_subscriber_fills_memory():
+async def test_a_slow_subscriber_is_reset_and_fills_no_memory():
     events = Events()
     async with events.subscribe(RUN) as slow, events.subscribe(RUN) as quick:
         for _ in range(KEPT_EVENTS + 10):
@@ -134,7 +134,7 @@ async def now_quick(subscription: Subscription) -> list[Event]:
     return await asyncio.wait_for(subscription.take(), 1)
 
 
-async def test_wide_events_fill_memory():
+async def test_wide_events_fill_no_memory():
     """A thousand keys an event: what is kept is bounded in entries, not only in events."""
     events = Events()
     wide: dict[str, object] = {"series": [{}] * 1_000}
@@ -151,7 +151,7 @@ async def test_wide_events_fill_memory():
         assert kinds(await now(subscription)) == ["points"] * 3
 
 
-async def test_a_closed_server_leaves_subscribers_hanging():
+async def test_a_closed_server_leaves_no_subscriber_hanging():
     events = Events()
     got: list[Event] = []
 

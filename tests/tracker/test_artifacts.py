@@ -26,7 +26,7 @@ def stored(data: Path) -> list[str]:
     return sorted(p.name for p in (data / "tenants").rglob("artifacts/**/*") if p.is_file())
 
 
-async def test_an_upload_comes_back_changed(client, base):
+async def test_an_upload_comes_back_unchanged(client, base):
     body = os.urandom(700_001)
     reply = await client.ok("PUT", f"{base}/models/best.bin", content=body)
     assert reply == {
@@ -165,7 +165,7 @@ async def test_a_resumed_download_mixes_two_versions(client, base):
     assert (await client.get(f"{base}/f", headers=dated)).status_code == 200
 
 
-async def test_an_unchanged_file_is_sent_again(client, base):
+async def test_an_unchanged_file_is_not_sent_again(client, base):
     await client.ok("PUT", f"{base}/f", content=b"1" * 1_000)
     etag = (await client.get(f"{base}/f")).headers["etag"]
     for known in [etag, f'"x", W/{etag}', "*"]:
@@ -196,7 +196,7 @@ async def test_a_folder_is_a_file(client, base):
     assert (await client.get(f"{base}/a/b/c")).content == b"1"
 
 
-async def test_a_delete_takes_too_much_or_too_little(client, base):
+async def test_a_delete_takes_what_it_names_and_no_more(client, base):
     for path in ["a/1", "a/b/2", "ab/3", "z"]:
         await client.ok("PUT", f"{base}/{path}", content=b"x")
     assert await client.ok("DELETE", f"{base}/a") == {"path": "a", "deleted": True}
@@ -205,7 +205,7 @@ async def test_a_delete_takes_too_much_or_too_little(client, base):
     assert [(e["path"], e["is_dir"]) for e in listing["artifacts"]] == [("ab", True), ("z", False)]
 
 
-async def test_a_long_listing_repeats_or_skips(client, base):
+async def test_a_long_listing_neither_repeats_nor_skips(client, base):
     names = [f"f{i:02}" for i in range(25)]
     for name in names:
         await client.ok("PUT", f"{base}/d/{name}", content=b"")
@@ -232,7 +232,7 @@ NO_PATHS = [
 
 
 @pytest.mark.parametrize("name", NO_PATHS)
-async def test_a_name_that_is_no_path_is_stored(client, base, data, name):
+async def test_a_name_that_is_no_path_is_refused(client, base, data, name):
     for method in ["PUT", "GET", "DELETE"]:
         problem = await client.refused(422, method, f"{base}/{name}")
         assert [error.path for error in problem.errors] == ["path"]
@@ -255,7 +255,7 @@ async def test_an_upload_that_is_not_a_plain_file_is_taken_for_one(client, base,
     assert stored(data) == []
 
 
-async def test_an_upload_larger_than_the_disk_fills_it(client, base, data):
+async def test_an_upload_larger_than_the_disk_is_refused_unread(client, base, data):
     async def endless() -> AsyncIterator[bytes]:
         yield b"x"
         pytest.fail("the body was read although it cannot fit")
@@ -266,7 +266,7 @@ async def test_an_upload_larger_than_the_disk_fills_it(client, base, data):
     assert stored(data) == []
 
 
-async def test_a_deleted_run_takes_files(client, base):
+async def test_a_deleted_run_takes_no_files(client, base):
     await client.ok("PUT", f"{base}/f", content=b"1")
     await client.ok("POST", base.replace("/artifacts", "/end"))
     await client.ok("PUT", f"{base}/late", content=b"late data is data")
@@ -287,7 +287,7 @@ async def test_an_unknown_run_or_tenant_gets_a_folder(client, data):
     assert [p.name for p in (data / "tenants").iterdir()] == ["acme"]
 
 
-async def test_a_tenant_reads_anothers_files(client):
+async def test_no_tenant_reads_anothers_files(client):
     run_id = await client.new_run(tenant="acme")
     url = f"{RUNS}/{run_id}/artifacts/secret"
     await client.ok("PUT", url, content=b"secret")

@@ -37,7 +37,7 @@ async def test_lines_come_back_in_another_order(client, url):
     assert [entry["number"] for entry in more["lines"]] == [1_010]
 
 
-async def test_a_silent_run_fails(client, url):
+async def test_a_silent_run_has_no_lines(client, url):
     page = await client.ok("GET", url)
     assert (page["lines"], page["total"], page["next_cursor"]) == ([], 0, None)
     assert (await client.ok("POST", url, json={"lines": []}))["accepted"] == 0
@@ -57,20 +57,20 @@ async def test_a_silent_run_fails(client, url):
     ],
     ids=["missing", "long", "many", "stream", "untimed", "late", "fraction"],
 )
-async def test_a_wrong_line_is_kept_or_unnamed(client, url, body, path):
+async def test_a_wrong_line_is_named_and_nothing_is_kept(client, url, body, path):
     problem = await client.refused(422, "POST", url, json=body)
     assert [error.path for error in problem.errors] == [path]
     assert (await client.ok("GET", url))["total"] == 0
 
 
-async def test_a_lone_surrogate_is_a_server_error(client, url):
+async def test_a_lone_surrogate_is_a_wrong_field(client, url):
     body = b'{"lines":[{"stream":"stdout","timestamp":1,"text":"\\ud800"}]}'
     headers = {"Content-Type": "application/json"}
     answer = await client.post(url, content=body, headers=headers)
     assert answer.status_code == 422
 
 
-async def test_a_wrong_page_is_clamped(client, url):
+async def test_a_wrong_page_is_refused(client, url):
     for params in [{"tail": 0}, {"tail": 10_001}, {"limit": 0}, {"limit": 10_001}]:
         problem = await client.refused(422, "GET", url, params=params)
         assert [error.path for error in problem.errors] == list(params)
@@ -78,7 +78,7 @@ async def test_a_wrong_page_is_clamped(client, url):
     await client.refused(400, "GET", url, params={"cursor": "x"})
 
 
-async def test_a_deleted_run_prints(client, url):
+async def test_a_deleted_run_takes_no_lines(client, url):
     await client.ok("DELETE", url.removesuffix("/console"))
     await client.refused(409, "POST", url, json={"lines": [line("x")]})
     assert (await client.ok("GET", url))["total"] == 0

@@ -93,7 +93,7 @@ async def settled(port: int, app: Starlette) -> int:
     return len(app.state.server.streams)
 
 
-async def test_a_change_is_not_told(client, port):
+async def test_every_change_is_told(client, port):
     run_id = await client.new_run()
     run = f"{RUNS}/{run_id}"
     async with following(port, run_id) as source:
@@ -149,7 +149,7 @@ async def test_another_runs_events_are_told(client, port):
         assert (await source.next()).data["series"][0]["last"]["step"] == 2
 
 
-async def test_a_reconnect_loses_a_point(client, port, app):
+async def test_a_reconnect_loses_no_point(client, port, app):
     """Connections break at any moment; header or query, every point is told exactly once."""
     run_id = await client.new_run()
     seen: list[int] = []
@@ -263,7 +263,7 @@ async def test_a_stopping_server_waits_for_its_streams(client, app):
                     await late.next()
 
 
-async def test_a_client_that_does_not_read_fills_memory(client, port, app):
+async def test_a_client_that_does_not_read_is_reset_and_fills_no_memory(client, port, app):
     """Its socket fills, then its backlog; what it finds later is one reset."""
     run_id = await client.new_run()
     metrics = [{"key": f"k{i:04}", "value": 1, "timestamp": 1} for i in range(1_000)]
@@ -283,7 +283,7 @@ async def test_a_client_that_does_not_read_fills_memory(client, port, app):
             pass
 
 
-async def test_a_wrong_question_is_followed(client):
+async def test_a_wrong_question_is_refused(client):
     run_id = await client.new_run()
     url = f"{RUNS}/{run_id}/events"
     for wrong in ["-1", "x", "1.5", str(2**63)]:

@@ -38,6 +38,6 @@ def test_a_media_type_depends_on_the_machine(name, expected):
         ("日.txt", "attachment; filename=\"_.txt\"; filename*=UTF-8''%E6%97%A5.txt"),
     ],
 )
-def test_a_file_name_breaks_out_of_its_header(name, expected):
+def test_no_file_name_breaks_out_of_its_header(name, expected):
     assert attachment(name) == expected
     assert attachment("x\r\nSet-Cookie: a=b").isprintable()

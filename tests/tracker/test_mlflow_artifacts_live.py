@@ -25,7 +25,7 @@ async def port(app: Starlette) -> AsyncIterator[int]:
         yield port
 
 
-async def test_a_hostile_target_reaches_a_file_outside(mlflow: Mlflow, port: int, tmp_path: Path):
+async def test_a_hostile_target_reaches_no_file_outside(mlflow: Mlflow, port: int, tmp_path: Path):
     run_id = await mlflow.run()
     base = f"{FILES}/0/{run_id}/artifacts".encode()
     await mlflow.put(base.decode() + "/kept", content=b"kept")
@@ -60,7 +60,7 @@ async def test_a_hostile_target_reaches_a_file_outside(mlflow: Mlflow, port: int
 
 @pytest.mark.parametrize("megabytes", [64, pytest.param(600, marks=pytest.mark.slow)])
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-async def test_a_large_file_fills_the_memory(tmp_path: Path, megabytes: int):
+async def test_a_large_file_does_not_fill_the_memory(tmp_path: Path, megabytes: int):
     """Sent in chunks of a length that nobody states, read whole, then from its middle on."""
     block = os.urandom(1 << 20)
     with process_serving(tmp_path / "data") as served:

@@ -124,7 +124,7 @@ async def test_a_prefix_is_missing_from_the_addresses(tmp_path: Path):
     assert '"/static/' not in page
 
 
-async def test_the_server_fails_where_the_ui_was_not_built(tmp_path: Path):
+async def test_the_page_says_so_where_the_ui_was_not_built(tmp_path: Path):
     page = pages.routes(folder=tmp_path / "nothing")[0].app
     sent: list[dict[str, object]] = []
 

@@ -77,5 +77,5 @@ async def test_runs_that_nobody_asked_for_are_told_or_end_the_stream(client, htt
         assert await told(lines, "stop") == {"run_id": ours}  # missed, and told again
 
 
-async def test_a_wrong_run_id_is_followed(client):
+async def test_a_wrong_run_id_is_not_followed(client):
     await client.refused(404, "GET", f"{RUNS}/events?run_id=nonsense")
