@@ -285,6 +285,11 @@ def test_what_goes_wrong_is_one_line_and_a_code(
     assert "Warning" not in err
 
 
+def test_a_field_that_is_wrong_is_told_once(command: Command):
+    code, _, said = command("runs", "--filter", "x =")
+    assert (code, said.count("at character 4"), said.count("filter: ")) == (1, 1, 1)
+
+
 def test_something_else_on_the_port_is_no_traceback(command: Command, server: Served):
     code, _, err = command("runs", "--url", f"{server.url}/elsewhere")
     assert code == 1

@@ -189,6 +189,8 @@ def _complaint(response: urllib3.BaseHTTPResponse) -> str:
             problem = msgspec.json.decode(response.data, type=Problem)
         except msgspec.MsgspecError:
             return f"status {response.status}"
-        fields = "".join(f"; {error.path}: {error.detail}" for error in problem.errors)
-        return f"{problem.detail or problem.title}{fields}"
+        parts = [f"{error.path}: {error.detail}" for error in problem.errors]
+        if problem.detail not in [error.detail for error in problem.errors]:
+            parts.insert(0, problem.detail or problem.title)
+        return "; ".join(parts)
     return f"status {response.status}"
