@@ -58,12 +58,6 @@ class EntryPage:
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    files: int
-    bytes: int
-
-
 class Artifacts:
     """All files of one tenant.  Nothing is made on disk before the first upload."""
 
@@ -77,12 +71,6 @@ class Artifacts:
     def of_model(self, model_id: str) -> OwnedFiles:
         """Raises Invalid("model_id") unless the id has the form of one."""
         return OwnedFiles(self._folders, ("models", check_model_id(model_id)))
-
-    async def usage(self) -> Usage:
-        """Files and bytes of all runs and models."""
-        runs = await asyncio.to_thread(_usage, self._folders, ("runs",))
-        models = await asyncio.to_thread(_usage, self._folders, ("models",))
-        return Usage(runs.files + models.files, runs.bytes + models.bytes)
 
 
 class OwnedFiles:
@@ -141,10 +129,6 @@ class OwnedFiles:
     async def delete_all(self) -> bool:
         """Remove every file of the owner; False where there was none."""
         return await asyncio.to_thread(self._folders.delete, self._base)
-
-    async def usage(self) -> Usage:
-        """Files and bytes of this owner."""
-        return await asyncio.to_thread(_usage, self._folders, self._base)
 
     def _entries(self, parts: Parts, after: str, limit: int) -> EntryPage:
         prefix = "".join(part + "/" for part in parts)
@@ -258,22 +242,6 @@ def _entry(prefix: str, name: str, folder: int) -> Entry | None:
     is_dir = stat.S_ISDIR(found.st_mode)
     size = None if is_dir else found.st_size
     return Entry(prefix + name, is_dir, size, found.st_mtime_ns // 1_000_000)
-
-
-def _usage(folders: Folders, parts: Parts) -> Usage:
-    files = total = 0
-    try:
-        with disk_errors(reading=True), folders.opened(parts) as top:
-            for _, _, names, fd in os.fwalk(dir_fd=top, follow_symlinks=False):
-                for name in names:
-                    with contextlib.suppress(FileNotFoundError):
-                        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                        if stat.S_ISREG(found.st_mode):
-                            files += 1
-                            total += found.st_size
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    return Usage(files, total)
 
 
 def _to_cursor(name: str, folder: str) -> str:
