@@ -36,6 +36,7 @@ from stepwell_storage.errors import (
 )
 from stepwell_storage.folders import FULL
 from stepwell_storage.migrations import VERSION, too_new
+from stepwell_storage.paths import is_tenant_name
 from stepwell_storage.presence import refuse_unfit
 from stepwell_storage.seals import seal, seal_of
 from stepwell_storage.sqlite import SQLITE_ERRORS, translate
@@ -82,9 +83,11 @@ def back_up(
         (partial / "tenants").mkdir(_FOLDER)
         manifest = _Manifest(partial, lines, step)
         kept = []
-        for name in names:
+        for name in dict.fromkeys(names):
             try:
                 with manifest.all_or_nothing():
+                    if not is_tenant_name(name):
+                        raise NotFound(f"{name!r} is no tenant's name")
                     _copy_tenant(data / "tenants" / name, partial / "tenants" / name, manifest)
                 kept.append(name)
             except (Corrupt, NotFound, Unreadable, Unsupported) as error:
@@ -282,8 +285,16 @@ def sync(path: Path) -> None:
 
 
 def contents(source: Path) -> list[str]:
-    """The tenants of a backup.  Raises NotFound for a folder that is none, and Unsupported."""
-    return list(_header(source)["tenants"])
+    """The tenants of a backup.
+
+    Raises NotFound for a folder that is none, Unsupported, and Corrupt where one that it lists has
+    a name that no tenant has: names become folders, and a backup may come from anywhere.
+    """
+    names = list(_header(source)["tenants"])
+    for name in names:
+        if not isinstance(name, str) or not is_tenant_name(name) or name != name.lower():
+            raise Corrupt(f"{name!r} is no tenant's name", file=source / MANIFEST)
+    return names
 
 
 def _header(source: Path) -> dict[str, Any]:
@@ -300,7 +311,7 @@ def _header(source: Path) -> dict[str, Any]:
 def unpack(source: Path, name: str, target: Path, step: Step = ignore) -> None:
     """Copy one tenant of a backup to a new folder, every file as it was listed.
 
-    Raises Corrupt for a file that is missing, or is another than was backed up.
+    Raises Corrupt for a file that is missing, is not what was backed up, or would lie elsewhere.
     """
     prefix = f"tenants/{name}/"
     make_folder(target)
@@ -310,6 +321,8 @@ def unpack(source: Path, name: str, target: Path, step: Step = ignore) -> None:
             file = json.loads(line)
             if not file["path"].startswith(prefix):
                 continue
+            if {"", ".", ".."} & set(file["path"].split("/")):
+                raise Corrupt(f"{file['path']!r} leads out of the backup", file=source / MANIFEST)
             place = target / file["path"].removeprefix(prefix)
             make_folder(place.parent)
             try:

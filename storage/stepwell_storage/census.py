@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell_storage.errors import StorageError
+from stepwell_storage.paths import is_tenant_name
 from stepwell_storage.sqlite import read_only
 from stepwell_storage.statements import sql
-from stepwell_storage.store import is_tenant_name
 
 
 @dataclass(frozen=True, slots=True)

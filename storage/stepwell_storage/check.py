@@ -23,6 +23,7 @@ from stepwell_storage.errors import Corrupt, StorageError, Unsupported, contradi
 from stepwell_storage.invariants import broken
 from stepwell_storage.journal import parameter_number
 from stepwell_storage.leftovers import Owners, ownerless, owners
+from stepwell_storage.paths import is_tenant_name
 from stepwell_storage.payloads import Journaled, decode as decode_row
 from stepwell_storage.places import place
 from stepwell_storage.points import NAN_BITS, Points, merge, to_ordered
@@ -32,7 +33,6 @@ from stepwell_storage.seals import check_seals
 from stepwell_storage.shapes import changed
 from stepwell_storage.sqlite import Sqlite, read_only
 from stepwell_storage.statements import sql
-from stepwell_storage.store import is_tenant_name
 from stepwell_storage.summaries import decode as decode_summary, summarise
 from stepwell_storage.texts import unreadable
 from stepwell_storage.wal import SET_ASIDE, damage

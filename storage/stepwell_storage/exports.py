@@ -18,6 +18,7 @@ from stepwell_storage.database import Reader, in_list
 from stepwell_storage.errors import Corrupt, Invalid, NotFound, Unsupported
 from stepwell_storage.models import hydrate
 from stepwell_storage.names import pages
+from stepwell_storage.paths import is_tenant_name
 from stepwell_storage.payloads import decode as decode_row
 from stepwell_storage.points import Points, merge
 from stepwell_storage.presence import refuse_unfit
@@ -31,7 +32,7 @@ from stepwell_storage.records import (
 )
 from stepwell_storage.sqlite import Sqlite, read_only
 from stepwell_storage.statements import sql
-from stepwell_storage.store import is_tenant_name, take_lock
+from stepwell_storage.store import take_lock
 
 PAGE_RUNS: Final = 500
 LOAD_POINTS: Final = 500_000

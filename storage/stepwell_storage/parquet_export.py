@@ -21,6 +21,7 @@ from stepwell_storage.codec import decode as decode_chunk
 from stepwell_storage.errors import Corrupt, NotFound, Unsupported
 from stepwell_storage.migrations import VERSION, too_new
 from stepwell_storage.parquet_tables import Columns, kind_of, write_points, write_rows
+from stepwell_storage.paths import is_tenant_name
 from stepwell_storage.payloads import Journaled, decode as decode_row
 from stepwell_storage.points import Points, merge
 from stepwell_storage.sqlite import SQLITE_ERRORS, translate
@@ -55,6 +56,8 @@ def export(data: Path, name: str, target: Path, step: Step) -> int:
 
     Raises NotFound, Conflict where ``target`` exists, Corrupt with the place, Unsupported, OSError.
     """
+    if not is_tenant_name(name):
+        raise NotFound(f"{name!r} is no tenant's name")
     folder = data / "tenants" / name
     source = folder / "tenant.db"
     if not source.is_file():

@@ -20,7 +20,7 @@ from stepwell_storage.backups import checksum
 from stepwell_storage.errors import Corrupt, NotFound, Unsupported
 from stepwell_storage.migrations import VERSION
 from stepwell_storage.parquet_export import DERIVED, FORMAT, MANIFEST
-from stepwell_storage.store import is_tenant_name
+from stepwell_storage.paths import is_tenant_name
 
 _PARQUET: Final = re.compile(r"points/\d{6,}\.parquet|tables/([a-z_]+)/\d{6,}\.parquet")
 _ARTIFACT: Final = re.compile(r"artifacts/(runs/[0-9a-f]{32}|models/m-[0-9a-f]{32})/(.+)", re.S)

@@ -1,4 +1,4 @@
-"""Names of artifacts: what a caller may name, decided on the text alone, with no I/O.
+"""Names of tenants and artifacts: what a caller may name, decided on the text alone, with no I/O.
 
 A name is taken once-decoded, as the transport hands it over, and is stored so: the URL's
 ``100%25.png`` is the file ``100%.png``.  Because a proxy, a later client or an object store may
@@ -16,10 +16,16 @@ MAX_PATH_BYTES: Final = 900
 """In UTF-8.  An object store's keys end at 1,024, and tenant and run stand in front."""
 MAX_PARTS: Final = 100
 
+TENANT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
 _MODEL_ID: Final = re.compile(r"m-[0-9a-f]{32}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
+
+
+def is_tenant_name(name: str) -> bool:
+    """Whether a tenant may be called so, and its folder likewise."""
+    return TENANT_NAME.fullmatch(name) is not None
 
 
 def check_run_id(run_id: str) -> str:

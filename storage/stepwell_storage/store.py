@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import re
 import secrets
 import shutil
 from collections import OrderedDict
@@ -23,13 +22,13 @@ from stepwell_storage.disposal import Disposal
 from stepwell_storage.errors import Closed, Corrupt, Invalid, StorageError, Unsupported
 from stepwell_storage.folders import disk_errors
 from stepwell_storage.housekeeping import Housekeeping
+from stepwell_storage.paths import TENANT_NAME, is_tenant_name
 from stepwell_storage.sqlite import read_only
 from stepwell_storage.statements import sql
 from stepwell_storage.tenant import Tenant
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TRASH = ".removed-"
 """Begins the names of folders that were tenants; no tenant's name begins with a dot."""
 
@@ -53,10 +52,6 @@ class _Open:
 
     ready: asyncio.Task[Tenant]
     users: int = 0
-
-
-def is_tenant_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
 
 
 class Store:
@@ -177,7 +172,7 @@ class Store:
         whatever opening the file raises.
         """
         if not is_tenant_name(name):
-            raise Invalid("tenant", f"a tenant's name is like {_NAME.pattern}")
+            raise Invalid("tenant", f"a tenant's name is like {TENANT_NAME.pattern}")
         return Lease(self, name.lower(), create=create)
 
     async def enter(self, name: str, *, create: bool) -> "tuple[Tenant, _Open | None]":

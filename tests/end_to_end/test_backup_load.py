@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -154,6 +155,41 @@ def test_a_damaged_backup_is_not_restored(
     assert stepwell("restore", made, "--data", tmp_path / "to") == 1
     assert name in capsys.readouterr().err
     assert list((tmp_path / "to" / "tenants").iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["tenants", "path"])
+def test_a_backup_that_names_places_elsewhere_writes_none_of_them(
+    part: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    lines = [json.loads(line) for line in (made / "backup.jsonl").read_text().splitlines()]
+    [tenant] = lines[0]["tenants"]
+    if part == "tenants":
+        lines[0]["tenants"] = ["../elsewhere"]
+        for file in lines[1:]:
+            file["path"] = file["path"].replace(f"tenants/{tenant}/", "tenants/../elsewhere/")
+        (made / "tenants" / tenant).rename(made / "elsewhere")
+    else:
+        (tmp_path / "elsewhere").write_bytes(b"")
+        path = f"tenants/{tenant}/../../../elsewhere"
+        lines.append({"path": path, "size": 0, "sha256": hashlib.sha256(b"").hexdigest()})
+    (made / "backup.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    to = tmp_path / "to"
+    assert stepwell("restore", made, "--data", to) == 1
+    assert "backup.jsonl" in capsys.readouterr().err
+    assert not (to / "elsewhere").exists()
+
+
+def test_a_backup_takes_names_of_tenants_only_and_each_once(
+    server: Served, made: Path, tmp_path: Path
+):
+    [tenant] = json.loads((made / "backup.jsonl").read_text().splitlines()[0])["tenants"]
+    saved = ["backup", "--data", str(server.data)]
+    outside = f"../tenants/{tenant}"
+    assert stepwell(*saved, "--tenant", outside, str(tmp_path / "x")) == 2
+    assert not (tmp_path / "x").exists()
+    assert stepwell(*saved, "--tenant", tenant, "--tenant", tenant, str(tmp_path / "y")) == 0
+    [header, *_] = (tmp_path / "y" / "backup.jsonl").read_text().splitlines()
+    assert json.loads(header)["tenants"] == [tenant]
 
 
 def test_what_is_no_backup_and_who_is_no_tenant_are_wrong_use(

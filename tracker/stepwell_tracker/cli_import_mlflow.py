@@ -23,7 +23,7 @@ EXAMPLE = "stepwell import mlflow --source sqlite:///mlflow.db --artifacts"
 def main(arguments: list[str]) -> int:
     """0 when everything is here and equal; 1 when something of it is not."""
     options = _parser().parse_args(arguments)
-    from stepwell_storage.store import is_tenant_name
+    from stepwell_storage.paths import is_tenant_name
     from stepwell_tracker.porting.opening import Wanted, open_source
     from stepwell_tracker.porting.source import SourceError
 
