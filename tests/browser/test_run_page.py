@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
 from playwright.sync_api import Page, Route, expect
 
 from stepwell import ExperimentTracker, RunConfig
@@ -241,3 +242,22 @@ def test_a_link_that_mlflows_client_prints_leads_here(site, page):
     page.goto("about:blank")
     page.goto(f"{site.url}/#/experiments/7777?workspace=linked")
     expect(page.get_by_role("link", name="the one")).to_be_visible()
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800)])
+def test_the_end_of_a_console_is_in_sight_at_once(site, page, width, height):
+    with site.client("end") as http:
+        run_id = http.run("a name that takes lines of its own " * 6, user_id="alice")
+        for key in ("loss", "accuracy"):
+            http.points(run_id, key, np.ones(3))
+        lines = [{"stream": "stdout", "timestamp": n, "text": f"line {n}."} for n in range(300)]
+        http.call("POST", run_id, "/console", json={"lines": lines})
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(f"{site.url}/runs/{run_id}?tenant=end&tab=console")
+    expect(page.locator(".latest")).to_contain_text("accuracy")
+    last = page.locator(".lines > div").last
+    expect(last).to_contain_text("line 299.")
+    expect(last).to_be_in_viewport(ratio=0.9)
+    page.set_viewport_size({"width": width, "height": height - 100})
+    expect(last).to_be_in_viewport(ratio=0.9)
+    assert page.locator(".lines").bounding_box()["height"] > 150

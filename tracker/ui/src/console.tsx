@@ -57,6 +57,13 @@ export function Console({ id, told }: { id: string; told: number }): JSX.Element
   useEffect(() => {
     if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   }, [lines]);
+  useEffect(() => { // the head may grow above it
+    const sizes = new ResizeObserver(() => {
+      if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
+    });
+    sizes.observe(box.current!);
+    return () => sizes.disconnect();
+  }, []);
   const onScroll = (): void => {
     const { scrollTop, clientHeight, scrollHeight } = box.current!;
     atEnd.current = scrollTop + clientHeight > scrollHeight - 40;
