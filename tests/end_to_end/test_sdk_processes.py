@@ -410,7 +410,7 @@ def test_the_exit_codes_of_sync_against_a_real_server(server: Served, spool: Pat
 
 
 def test_a_terminal_sees_how_far_a_sync_is(server: Served, spool: Path, dead_url: str):
-    offline(2, 10_000, dead_url)
+    offline(2, 60_000, dead_url)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "stepwell", "sync", str(spool), "--url", server.url],

@@ -74,7 +74,7 @@ def to_the_other(path: Path) -> None:
 
 
 def to_nothing(path: Path) -> None:
-    path.symlink_to("/nonexistent/x")
+    path.symlink_to(path.parent / "gone" / "x")
 
 
 def to_itself(path: Path) -> None:
