@@ -113,3 +113,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     folder = request.config.getoption("--screenshots")
     return tmp_path if folder is None else Path(folder)
+
+
+def hide(page: Page, hidden: bool) -> None:
+    """As if another tab had been brought to the front, or this one again."""
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});
+            document.dispatchEvent(new Event('visibilitychange')); }""",
+        hidden,
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 
-from tests.browser.conftest import Site
+from tests.browser.conftest import Site, hide
 from tests.browser.seeding import Client
 
 RUNS = "/api/v1/experiments/runs"
@@ -248,3 +248,63 @@ def test_a_late_batch_leaves_the_last_value_as_it_is(site: Site, page: Page):
         expect(row).to_contain_text("0.5")
         metric(http, run_id, 0.125, 12)
         expect(row).to_contain_text("0.125")
+
+
+def test_an_answer_from_before_a_reset_is_not_put_over_what_was_read_after_it(
+    site: Site, page: Page
+):
+    """What was missed between the two is in the second one alone."""
+    with site.client("late-resets") as http:
+        run_id = http.run("one")
+        metric(http, run_id, 0.25, 1)
+        page.goto(f"{site.url}/?tenant=late-resets")
+        row = page.locator(f"[data-run='{run_id}']")
+        expect(row).to_contain_text("0.25")
+        expect(page.locator(".live.live")).to_be_visible()
+        with Held(page, r"/runs/series") as held:
+            metric(http, run_id, 0.5, 2)
+            held.wait()
+            hide(page, True)
+            expect(page.locator(".live.paused")).to_be_visible()
+            metric(http, run_id, 0.75, 3)
+            events = re.compile(r"/runs/events\?")
+            told: list[str] = []
+
+            def nothing_but_a_reset(route: Route) -> None:
+                body = "" if told else "event: reset\ndata: {}\n\n"
+                told.append(body)
+                route.fulfill(body=body, content_type="text/event-stream")
+
+            page.route(events, nothing_but_a_reset)
+            hide(page, False)
+            expect(row).to_contain_text("0.75")
+            held.release()
+        page.wait_for_timeout(500)
+        expect(row).to_contain_text("0.75")
+
+
+def test_a_list_of_files_goes_on_while_files_are_stored(site: Site, page: Page):
+    """One is stored sooner than the answer about the one before has come."""
+    with site.client("late-lists") as http:
+        run_id = http.run("one")
+        http.call("PUT", run_id, "/artifacts/a/0.txt", content=b"x")
+
+        def slowly(route: Route) -> None:
+            answer = route.fetch()
+            page.wait_for_timeout(400)
+            route.fulfill(response=answer)
+
+        page.goto(f"{site.url}/runs/{run_id}?tenant=late-lists&tab=artifacts&folder=a")
+        files = page.get_by_role("region", name="Files").get_by_role("row")
+        expect(files).to_have_count(1)
+        expect(page.locator(".live.live")).to_be_visible()
+        page.route(re.compile(r"/artifacts\?path="), slowly)
+        for n in range(1, 21):
+            http.call("PUT", run_id, f"/artifacts/a/{n}.txt", content=b"x")
+            page.wait_for_timeout(150)
+            if files.count() > 1:
+                break
+        else:
+            pytest.fail("nothing was shown while files were stored")
+        expect(files).to_have_count(n + 1)
+        page.unroute_all(behavior="wait")

@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 
 from stepwell import ExperimentTracker, RunConfig
-from tests.browser.conftest import POINTS
+from tests.browser.conftest import POINTS, hide
 from tests.browser.seeding import RUNS, START
 
 LIVE_MS = 3_000
@@ -45,16 +45,6 @@ def test_a_real_training_is_followed_and_told_to_stop(site, page):
         run.flush(10)
         assert run.stop_requested
     expect(page.locator(".run-head .status")).to_have_text("finished", timeout=LIVE_MS)
-
-
-def hide(page: Page, hidden: bool) -> None:
-    """As if another tab had been brought to the front, or this one again."""
-    page.evaluate(
-        """hidden => {
-            Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});
-            document.dispatchEvent(new Event('visibilitychange')); }""",
-        hidden,
-    )
 
 
 def test_a_connection_that_broke_leaves_no_gap(site, page):
@@ -121,6 +111,26 @@ def test_fifty_thousand_metrics_are_a_tree_that_is_searched(site, page):
     expect(page.get_by_role("heading", name="Metrics 50,001")).to_be_visible()
     page.get_by_label("Find a key").fill("unit49999")
     expect(page.get_by_role("row", name="unit49999")).to_contain_text("49,999")
+
+
+def test_a_wide_runs_names_are_read_now_and_then(site, page):
+    """It logs a new key at each step: that is no reason to read all names at each step."""
+    with site.client("widening") as http:
+        run_id = http.run("widening")
+        http.keys(run_id, [f"unit{n:05d}" for n in range(1_200)])
+        reads: list[str] = []
+        page.on("request", lambda request: reads.append(request.url))
+        page.goto(f"{site.url}/runs/{run_id}?tenant=widening")
+        tree = page.get_by_role("navigation", name="Metrics")
+        expect(tree.locator(".choice").first).to_contain_text("1,200")
+        expect(page.locator(".live.live")).to_be_visible()
+        page.wait_for_timeout(1_000)
+        reads.clear()
+        for n in range(20):
+            http.keys(run_id, [f"later{n:05d}"])
+            page.wait_for_timeout(100)
+        expect(tree.locator(".choice").first).to_contain_text("1,220")
+        assert 1 <= sum("metric-keys" in url for url in reads) <= 3
 
 
 def test_the_tail_of_a_crashed_run_is_seen(site, page):

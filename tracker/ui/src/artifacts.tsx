@@ -4,45 +4,44 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import * as api from "./api";
 import { bytes, moment } from "./format";
+import { Soon } from "./pool";
 import { param, set } from "./route";
 import { Viewer } from "./viewer";
 import { sayError } from "./ui";
 import type { Artifact } from "./wire";
 
+/** Between two reads of a list while files are stored. */
+const AGAIN_MS = 200;
+
 /** `told` grows when files were stored or deleted. */
 export function Artifacts({ id, told }: { id: string; told: number }): JSX.Element {
   const folder = param("folder");
   const [files, setFiles] = useState<Artifact[] | null>(null);
-  const [cursor, setCursor] = useState<string | null>(null);
-  const reading = useRef(new AbortController());
-  const shown = useRef(0);
-  shown.current = files?.length ?? 0;
-  useEffect(() => {
-    shown.current = 0;
-  }, [id, folder]);
+  const [isMore, setMore] = useState(false);
+  const wanted = useRef(0);
+  const reading = useRef<Soon>(null);
   useEffect(() => {
     const controller = new AbortController();
-    const { signal } = (reading.current = controller);
-    api.patiently(() => listed(id, folder, shown.current, signal), signal, sayError).then((page) => {
+    const { signal } = controller;
+    wanted.current = 0;
+    const read = (): Promise<void> => api.patiently(() => listed(id, folder, wanted.current, signal), signal, sayError).then((page) => {
+      wanted.current = Math.max(wanted.current, page.artifacts.length);
       setFiles(page.artifacts);
-      setCursor(page.next_cursor);
+      setMore(page.next_cursor !== null);
     }, (error: unknown) => {
       if (!api.isAbort(error)) sayError(error);
     });
-    return () => controller.abort();
-  }, [id, folder, told]);
-  const more = async (): Promise<void> => {
-    const { signal } = reading.current; // of this folder
-    setCursor(null); // once is enough
-    try {
-      const page = await api.artifacts(id, { path: folder, cursor }, signal);
-      setFiles((before) => [...(before ?? []), ...page.artifacts]);
-      setCursor(page.next_cursor);
-    } catch (error) {
-      if (signal.aborted) return;
-      setCursor(cursor);
-      sayError(error);
-    }
+    const soon = (reading.current = new Soon(read, () => (wanted.current ? AGAIN_MS : 0)));
+    soon.ask();
+    return () => {
+      soon.end();
+      controller.abort();
+    };
+  }, [id, folder]);
+  useEffect(() => reading.current?.ask(), [told]);
+  const more = (): void => {
+    wanted.current = (files?.length ?? 0) + 1;
+    reading.current?.ask();
   };
   const file = param("file");
   const chosen = files?.find((one) => one.path === file);
@@ -55,7 +54,7 @@ export function Artifacts({ id, told }: { id: string; told: number }): JSX.Eleme
             {(files ?? []).map((one) => <Entry key={one.path} id={id} one={one} current={one.path === file} />)}
           </tbody>
         </table>
-        {cursor && <button type="button" onClick={() => void more()}>More</button>}
+        {isMore && <button type="button" onClick={more}>More</button>}
         {files && !files.length && <p class="quiet">{folder ? "This folder is empty." : "No files yet: run.log_artifact(path) stores one."}</p>}
       </section>
       {!file && files?.some((one) => !one.is_dir) && <p class="quiet">Choose a file to see it here.</p>}
@@ -64,7 +63,7 @@ export function Artifacts({ id, told }: { id: string; told: number }): JSX.Eleme
   );
 }
 
-/** The first files of a folder: a page, or as many pages as are shown already. */
+/** The first files of a folder: a page, or as many pages as hold so many of them. */
 async function listed(id: string, path: string, least: number, signal: AbortSignal): ReturnType<typeof api.artifacts> {
   const page = await api.artifacts(id, { path }, signal);
   while (page.next_cursor !== null && page.artifacts.length < least) {

@@ -12,12 +12,14 @@ export class Ends {
   private readonly known = new Map<string, Map<string, End>>();
   private unsure = new Set<string>();
   private asking = false;
+  private life = 0;
 
   /** `keys` are those that are shown; `changed` is called with the runs of which more is known. */
   constructor(private readonly keys: () => string[], private readonly changed: (runIds: string[]) => void) {}
 
-  /** Events may have been missed. */
+  /** Events may have been missed: what is known, and an answer on its way, may be older than the next read. */
   forget(): void {
+    this.life++;
     this.known.clear();
   }
 
@@ -57,7 +59,13 @@ export class Ends {
         const keys = this.keys();
         const ids = [...this.unsure].slice(0, Math.max(1, Math.floor(MOST_PAIRS / keys.length)));
         for (const id of ids) this.unsure.delete(id);
-        for (const one of await api.series({ run_ids: ids, keys, max_points: 4 })) {
+        const { life } = this;
+        const found = await api.series({ run_ids: ids, keys, max_points: 4 });
+        if (life !== this.life) {
+          for (const id of ids) this.unsure.add(id);
+          continue;
+        }
+        for (const one of found) {
           const at = one.values.length - 1;
           this.extend(one.runId, one.key, { step: one.steps[at]!, timestamp: one.times[at]!, value: one.values[at]! });
         }
